@@ -1,0 +1,1 @@
+"""TFDS builders, one folder a dataset; installed as `keras_misa.datasets`."""

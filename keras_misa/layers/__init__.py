@@ -1,0 +1,21 @@
+"""The layers of MISA, for any dict of modalities."""
+
+from keras_misa.layers.difference_penalty import DifferencePenalty
+from keras_misa.layers.modality_fusion import ModalityFusion
+from keras_misa.layers.penalty import Penalty
+from keras_misa.layers.reconstruction_penalty import ReconstructionPenalty
+from keras_misa.layers.shared_private_projection import SharedPrivateProjection
+from keras_misa.layers.similarity_penalty import SimilarityPenalty
+from keras_misa.layers.utterance_encoder import UtteranceEncoder
+from keras_misa.layers.word_utterance_encoder import WordUtteranceEncoder
+
+__all__ = [
+    "DifferencePenalty",
+    "ModalityFusion",
+    "Penalty",
+    "ReconstructionPenalty",
+    "SharedPrivateProjection",
+    "SimilarityPenalty",
+    "UtteranceEncoder",
+    "WordUtteranceEncoder",
+]

@@ -1,0 +1,62 @@
+"""What the regularisers have in common."""
+
+import keras
+from keras import ops, tree
+
+
+class Penalty(keras.layers.Layer):
+    """Identity layer that adds a weighted term to the loss.
+
+    A subclass writes its formula, `compute_term`; the base sees to float32 whatever the dtype policy, to the weight and
+    to `add_loss`. It returns its input, and must stand on the path from the model's input to its output: Keras drops
+    the loss of a layer that does not.
+
+    Args:
+        weight: positive factor of the term in the loss.
+
+    Call arguments:
+        representations: dict, as `SharedPrivateProjection` makes it.
+
+    Returns:
+        `representations`, untouched.
+
+    Raises:
+        ValueError: If `weight` is not positive: a weight of zero is a penalty left out.
+
+    Example:
+        >>> class ShrinkShared(Penalty):
+        ...     def compute_term(self, representations):
+        ...         return sum(ops.mean(ops.square(vector)) for vector in representations["shared"].values())
+        >>> layer = ShrinkShared(weight=0.5)
+        >>> _ = layer({"shared": {"text": ops.ones((2, 3))}})
+        >>> [float(loss) for loss in layer.losses]
+        [0.5]
+    """
+
+    def __init__(self, weight=1.0, **kwargs):
+        kwargs["dtype"] = "float32"
+        super().__init__(autocast=False, **kwargs)
+        if not weight > 0:
+            raise ValueError(f"`weight` must be positive; leave the layer out for none. Received: weight={weight}")
+        self.weight = weight
+        self._term = None
+
+    def compute_term(self, representations):
+        """The formula: representations in float32 → unweighted scalar. A subclass must have it."""
+        raise TypeError(f"A penalty must define `compute_term(representations)`. Received: {type(self).__name__}")
+
+    def call(self, representations):
+        self._term = self.compute_term(tree.map_structure(lambda x: ops.cast(x, "float32"), representations))
+        self.add_loss(self.weight * self._term)
+        return representations
+
+    def take_term(self):
+        """Hand over the unweighted term of the last call, once; `None` if there was none since."""
+        term, self._term = self._term, None
+        return term
+
+    def compute_output_spec(self, representations):
+        return tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), representations)
+
+    def get_config(self):
+        return {**super().get_config(), "weight": self.weight}

@@ -1,0 +1,102 @@
+"""Sequence of feature vectors to one vector: the sLSTM of equation 1."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("keras_misa")
+class UtteranceEncoder(keras.layers.Layer):
+    """Two stacked bidirectional LSTMs with layer normalisation between them; end states of both.
+
+    Steps at and beyond the length count for nothing: what stands there, NaN included, never reaches the output, and
+    the backward direction starts at the last real step. An utterance of length 0 gives zeros.
+
+    Args:
+        feature_dim: size of a feature vector, such as 47 for the visual features of CMU-MOSI.
+        units: hidden size H of each direction. `None`, the default, takes `feature_dim`, as the published code does.
+        epsilon: of the layer normalisation; PyTorch's 1e-5 by default.
+
+    Call arguments:
+        inputs: dict of `values`, `(batch, time, feature_dim)`, and `lengths`, `(batch,)`, integers: the number of real
+            steps of each row, which stand first.
+
+    Returns:
+        Tensor `(batch, 4 * units)`: final hidden states in the order first layer forward, second layer forward, first
+        layer backward, second layer backward.
+
+    Raises:
+        ValueError: If `feature_dim` or `units` is not positive.
+
+    Example:
+        >>> import numpy as np
+        >>> encoder = UtteranceEncoder(feature_dim=3)
+        >>> encoder({"values": np.ones((2, 5, 3), "float32"), "lengths": np.array([5, 2])}).shape[1]
+        12
+    """
+
+    def __init__(self, feature_dim, units=None, epsilon=1e-5, **kwargs):
+        super().__init__(**kwargs)
+        for name, value in (("feature_dim", feature_dim), ("units", units)):
+            if value is not None and value < 1:
+                raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value}")
+        self.feature_dim = feature_dim
+        self.units = units
+        self.epsilon = epsilon
+        self.lstm_1 = self._bidirectional_lstm(return_sequences=True, name="lstm_1")
+        self.layer_norm = keras.layers.LayerNormalization(epsilon=epsilon, dtype=self.dtype_policy, name="layer_norm")
+        self.lstm_2 = self._bidirectional_lstm(return_sequences=False, name="lstm_2")
+
+    def _bidirectional_lstm(self, return_sequences, name):
+        lstm = keras.layers.LSTM(
+            self.units or self.feature_dim,
+            return_sequences=return_sequences,
+            return_state=True,
+            dtype=self.dtype_policy,
+        )
+        return keras.layers.Bidirectional(lstm, dtype=self.dtype_policy, name=name)
+
+    def make_inputs(self, name):
+        """Symbolic inputs of this encoder, named after the modality `name`."""
+        return {
+            "values": keras.Input((None, self.feature_dim), name=f"{name}_values"),
+            "lengths": keras.Input((), dtype="int32", name=f"{name}_lengths"),
+        }
+
+    def build(self, input_shape):
+        batch, time = input_shape["values"][:2]
+        self.lstm_1.build((batch, time, self.feature_dim))
+        hidden_shape = (batch, time, 2 * (self.units or self.feature_dim))
+        self.layer_norm.build(hidden_shape)
+        self.lstm_2.build(hidden_shape)
+
+    def call(self, inputs, training=None):
+        values, lengths = inputs["values"], inputs["lengths"]
+        steps = ops.expand_dims(ops.arange(ops.shape(values)[1], dtype="int32"), 0)
+        real = steps < ops.expand_dims(ops.cast(lengths, "int32"), 1)
+        values = self.embed(ops.where(self._spread(real, values), values, ops.zeros_like(values)))
+        # A row without any real step still runs its first, zeroed one: cuDNN refuses rows that are masked throughout.
+        mask = ops.logical_or(real, steps < 1)
+        sequence, forward_1, _, backward_1, _ = self.lstm_1(values, mask=mask, training=training)
+        sequence = self.layer_norm(sequence)
+        _, forward_2, _, backward_2, _ = self.lstm_2(sequence, mask=mask, training=training)
+        states = ops.concatenate([forward_1, forward_2, backward_1, backward_2], axis=-1)
+        return ops.where(ops.expand_dims(lengths > 0, 1), states, ops.zeros_like(states))
+
+    def embed(self, values):
+        """Turn the values of real steps into vectors `(batch, time, feature_dim)`; here they are vectors already."""
+        return values
+
+    @staticmethod
+    def _spread(mask, values):
+        return mask if len(values.shape) == 2 else ops.expand_dims(mask, -1)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape["values"][0], 4 * (self.units or self.feature_dim))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "feature_dim": self.feature_dim,
+            "units": self.units,
+            "epsilon": self.epsilon,
+        }

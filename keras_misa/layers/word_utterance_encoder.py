@@ -1,0 +1,86 @@
+"""Sequence of word ids to one vector: an embedding table, then the sLSTM of equation 1."""
+
+import keras
+
+from keras_misa.layers.utterance_encoder import UtteranceEncoder
+
+
+@keras.saving.register_keras_serializable("keras_misa")
+class WordUtteranceEncoder(UtteranceEncoder):
+    """`UtteranceEncoder` on word vectors that it looks up itself.
+
+    Args:
+        vocabulary_size: number of rows of the embedding table.
+        feature_dim: size of a word vector, 300 for the usual GloVe.
+        units: hidden size H of each direction; `None`, the default, takes `feature_dim`.
+        trainable_embeddings: whether training changes the table, as it does in the published code. Default `True`.
+        epsilon: of the layer normalisation.
+
+    Call arguments:
+        inputs: dict of `values`, `(batch, time)`, integer word ids below `vocabulary_size`, and `lengths`, `(batch,)`.
+            The ids at and beyond the length may be anything.
+
+    Returns:
+        Tensor `(batch, 4 * units)`.
+
+    Raises:
+        ValueError: If a size is not positive.
+
+    Example:
+        >>> import numpy as np
+        >>> encoder = WordUtteranceEncoder(vocabulary_size=10, feature_dim=4)
+        >>> encoder({"values": np.array([[7, 2, 0]]), "lengths": np.array([2])}).shape[1]
+        16
+        >>> encoder.set_vectors(np.zeros((10, 4)))
+    """
+
+    def __init__(self, vocabulary_size, feature_dim, units=None, trainable_embeddings=True, **kwargs):
+        super().__init__(feature_dim, units=units, **kwargs)
+        if vocabulary_size < 1:
+            raise ValueError(
+                f"`vocabulary_size` must be a positive integer. Received: vocabulary_size={vocabulary_size}"
+            )
+        self.vocabulary_size = vocabulary_size
+        self.trainable_embeddings = trainable_embeddings
+        self.embedding = keras.layers.Embedding(
+            vocabulary_size,
+            feature_dim,
+            trainable=trainable_embeddings,
+            dtype=self.dtype_policy,
+            name="embedding",
+        )
+
+    def make_inputs(self, name):
+        """Symbolic inputs of this encoder, named after the modality `name`."""
+        return {**super().make_inputs(name), "values": keras.Input((None,), dtype="int32", name=f"{name}_values")}
+
+    def build(self, input_shape):
+        self.embedding.build()
+        super().build(input_shape)
+
+    def embed(self, values):
+        """Look the word vectors up."""
+        return self.embedding(values)
+
+    def set_vectors(self, vectors):
+        """Fill the embedding table, with GloVe vectors for example.
+
+        Args:
+            vectors: array `(vocabulary_size, feature_dim)`, row i for word id i.
+
+        Raises:
+            ValueError: If the shape is another.
+        """
+        expected = (self.vocabulary_size, self.feature_dim)
+        if tuple(vectors.shape) != expected:
+            raise ValueError(f"`vectors` must have the shape {expected}. Received: vectors.shape={vectors.shape}")
+        if not self.embedding.built:
+            self.embedding.build()
+        self.embedding.embeddings.assign(vectors)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "vocabulary_size": self.vocabulary_size,
+            "trainable_embeddings": self.trainable_embeddings,
+        }

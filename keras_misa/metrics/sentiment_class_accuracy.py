@@ -1,0 +1,52 @@
+"""Acc-7 and Acc-5."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("keras_misa")
+class SentimentClassAccuracy(keras.metrics.Mean):
+    r"""Share of scores that fall into the right one of 7 (or 5) classes.
+
+    Truth and prediction are clipped to $[-k, k]$, $k = 3$ for 7 classes and 2 for 5, rounded to whole numbers, halves
+    to the even one as `np.round` does, and compared. Empty: 0.
+
+    Args:
+        num_classes: odd number of classes, `2 k + 1`.
+        name: name in the logs.
+        dtype: of the state.
+
+    Call arguments:
+        y_true: tensor of scores, any shape.
+        y_pred: tensor of predictions, as many values.
+        sample_weight: optional, as many values.
+
+    Raises:
+        ValueError: If `num_classes` is even or below 3.
+
+    Example:
+        >>> metric = SentimentClassAccuracy(num_classes=7)
+        >>> metric.update_state([2.4, -2.6, 0.5], [1.6, -9.0, 0.6])  # 2 = 2, -3 = -3, 0 ≠ 1
+        >>> print(f"{float(metric.result()):.3f}")
+        0.667
+    """
+
+    def __init__(self, num_classes=7, name=None, dtype=None, **kwargs):
+        if num_classes < 3 or num_classes % 2 == 0:
+            raise ValueError(f"`num_classes` must be odd and at least 3. Received: num_classes={num_classes}")
+        super().__init__(name=name or f"acc{num_classes}", dtype=dtype, **kwargs)
+        self.num_classes = num_classes
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Add a batch."""
+        matches = self._to_class(y_true) == self._to_class(y_pred)
+        if sample_weight is not None:
+            sample_weight = ops.reshape(sample_weight, (-1,))
+        super().update_state(matches, sample_weight)
+
+    def _to_class(self, scores):
+        highest = self.num_classes // 2
+        return ops.round(ops.clip(ops.cast(ops.reshape(scores, (-1,)), "float32"), -highest, highest))
+
+    def get_config(self):
+        return {**super().get_config(), "num_classes": self.num_classes}

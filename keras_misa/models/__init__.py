@@ -1,0 +1,8 @@
+"""MISA as Keras models: what is computed (`MISABackbone`) and what is optimised (the tasks)."""
+
+from keras_misa.models.misa_backbone import MISABackbone
+from keras_misa.models.misa_classifier import MISAClassifier
+from keras_misa.models.misa_regressor import MISARegressor
+from keras_misa.models.misa_task import MISATask
+
+__all__ = ["MISABackbone", "MISAClassifier", "MISARegressor", "MISATask"]

@@ -1,0 +1,194 @@
+"""What MISA optimises: penalties, fusion, head, the right half of the paper's Figure 2."""
+
+import keras
+from keras import ops
+
+from keras_misa.layers import DifferencePenalty, ModalityFusion, ReconstructionPenalty, SimilarityPenalty
+
+BOUNDS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
+
+
+class MISATask(keras.Model):
+    r"""Common part of `MISARegressor` and `MISAClassifier`.
+
+    The loss is equation 6, $L = L_{task} + α L_{sim} + β L_{diff} + γ L_{recon}$. The logs of `fit` and `evaluate` hold
+    `loss` and, unweighted, `task`, `similarity`, `difference` and `reconstruction` (those in use), each the mean over
+    the split. Watch `val_task` for early stopping: `val_loss` contains the regularisers.
+
+    A subclass says what `compile()` does by default: `default_loss()` and `default_metrics()`.
+
+    Args:
+        backbone: a `MISABackbone`.
+        num_outputs: size of the prediction.
+        fused: which vectors are fused, in this order: some of `("projected", "shared", "private")`. `None`, the
+            default, takes all subspaces of the backbone, or `("projected",)` where it has none. `("private",)` and
+            `("shared",)` are the paper's variants *sFusion* and *iFusion*.
+        similarity_weight: α; 0 leaves the similarity loss out, and so for the next two.
+        difference_weight: β.
+        reconstruction_weight: γ.
+        dropout: rate in the head.
+        fusion_dropout: rate in the fusion's Transformer layer.
+        num_heads: of the fusion's attention.
+        feedforward_dim: of the fusion's feed-forward part.
+        num_moments: K of the similarity loss.
+        similarity_bounds: interval of the shared vectors. `None`, the default, takes that of the backbone's
+            `subspace_activation`, sigmoid or tanh; any other activation needs it.
+        difference_reduction: `"mean"`, the published code's, or `"sum"`, the paper's.
+        shared_decoder: `False`, the published code's decoder for each modality, or `True`, the paper's one for all.
+
+    A loss whose vectors the backbone does not make is left out: *inv* has no difference loss, *base* none at all.
+    """
+
+    def __init__(
+        self,
+        backbone,
+        num_outputs=1,
+        fused=None,
+        similarity_weight=1.0,
+        difference_weight=0.3,
+        reconstruction_weight=1.0,
+        dropout=0.5,
+        fusion_dropout=0.1,
+        num_heads=2,
+        feedforward_dim=2048,
+        num_moments=5,
+        similarity_bounds=None,
+        difference_reduction="mean",
+        shared_decoder=False,
+        dtype=None,
+        **kwargs,
+    ):
+        # === Layers ===
+        dtype = keras.dtype_policies.get(dtype or backbone.dtype_policy)
+        subspaces = backbone.subspaces
+        fused = tuple(fused or subspaces or ("projected",))
+        if set(fused) - {"projected", *subspaces}:
+            raise ValueError(
+                f"`fused` must name vectors that the backbone makes, some of {('projected', *subspaces)}. "
+                f"Received: fused={fused}"
+            )
+        penalties = []
+        if similarity_weight and "shared" in subspaces:
+            bounds = similarity_bounds or BOUNDS.get(backbone.subspace_activation)
+            if bounds is None:
+                raise ValueError(
+                    "The similarity loss needs the interval of the shared vectors, which is known for the activations "
+                    f"{sorted(BOUNDS)} only: give `similarity_bounds=(a, b)`. "
+                    f"Received: subspace_activation={backbone.subspace_activation!r}"
+                )
+            penalties.append(SimilarityPenalty(similarity_weight, num_moments, bounds, name="similarity"))
+        if difference_weight and {"shared", "private"} <= set(subspaces):
+            penalties.append(DifferencePenalty(difference_weight, difference_reduction, name="difference"))
+        if reconstruction_weight and subspaces:
+            penalties.append(ReconstructionPenalty(reconstruction_weight, shared_decoder, name="reconstruction"))
+        fusion = ModalityFusion(
+            backbone.modalities, fused, num_heads, feedforward_dim, fusion_dropout, dtype=dtype, name="fusion"
+        )
+        fused_dim = len(fused) * len(backbone.modalities) * backbone.hidden_dim
+        head_dense = keras.layers.Dense(fused_dim // 2, dtype=dtype, name="head_dense")
+        head_dropout = keras.layers.Dropout(dropout, dtype=dtype, name="head_dropout")
+        head_output = keras.layers.Dense(num_outputs, dtype="float32", name="head_output")
+
+        # === Functional model ===
+        representations = backbone(backbone.input)
+        for penalty in penalties:
+            representations = penalty(representations)
+        x, attention = fusion(representations, return_attention_scores=True)
+        x = backbone.activation_layer(head_dropout(head_dense(x)))
+        super().__init__(inputs=backbone.input, outputs=head_output(x), **kwargs)
+
+        # === Config ===
+        self.dtype_policy = dtype
+        self.backbone = backbone
+        self.penalties = penalties
+        self.fusion = fusion
+        self._representations = representations
+        self._attention = attention
+        self._term_trackers = {n: keras.metrics.Mean(name=n) for n in ("task", *(p.name for p in penalties))}
+        self._arguments = {
+            "num_outputs": num_outputs,
+            "fused": fused,
+            "similarity_weight": similarity_weight,
+            "difference_weight": difference_weight,
+            "reconstruction_weight": reconstruction_weight,
+            "dropout": dropout,
+            "fusion_dropout": fusion_dropout,
+            "num_heads": num_heads,
+            "feedforward_dim": feedforward_dim,
+            "num_moments": num_moments,
+            "similarity_bounds": similarity_bounds,
+            "difference_reduction": difference_reduction,
+            "shared_decoder": shared_decoder,
+        }
+
+    def compile(self, optimizer="auto", loss="auto", *, metrics="auto", jit_compile=None, **kwargs):
+        """Keras's `compile`, with defaults that need no argument.
+
+        Args:
+            optimizer: `"auto"` is Adam at a constant 1e-4, gradients clipped by value to ±1, as the published code. For
+                the paper's exponential decay pass
+                `keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(1e-4, steps, rate), clipvalue=1.0)`.
+            loss: `"auto"` is the task's own.
+            metrics: `"auto"` are the paper's for the task, each over the whole split.
+            jit_compile: `None` leaves XLA off on TensorFlow, where it would compile anew for every new length of a
+                batch, and is Keras's `"auto"` elsewhere.
+            **kwargs: see `keras.Model.compile`.
+        """
+        if isinstance(optimizer, str) and optimizer == "auto":
+            optimizer = keras.optimizers.Adam(1e-4, clipvalue=1.0)
+        if isinstance(loss, str) and loss == "auto":
+            loss = self.default_loss()
+        if isinstance(metrics, str) and metrics == "auto":
+            metrics = self.default_metrics()
+        if jit_compile is None:
+            jit_compile = False if keras.backend.backend() == "tensorflow" else "auto"
+        super().compile(optimizer, loss, metrics=metrics, jit_compile=jit_compile, **kwargs)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        total = super().compute_loss(x, y, y_pred, sample_weight, training)
+        terms = {"task": total - sum(self.losses)}
+        terms.update((penalty.name, penalty.take_term()) for penalty in self.penalties)
+        for name, term in terms.items():
+            self._term_trackers[name].update_state(ops.stop_gradient(term), sample_weight=ops.shape(y_pred)[0])
+        return total
+
+    def explain(self, x, batch_size=None, verbose=0):
+        """Predict, and show what the prediction was made of.
+
+        Args:
+            x: a batch, or a `tf.data.Dataset` of batches, as for `predict`.
+            batch_size: rows at a time where `x` is a dict of arrays.
+            verbose: as for `predict`.
+
+        Returns:
+            Dict of NumPy arrays: `prediction` `(rows, outputs)`; `projected`, `shared`, `private` and `reconstructed`
+            (those that the model has), each a dict, modality name → `(rows, hidden_dim)`; and `attention`
+            `(rows, heads, tokens, tokens)`, queries in rows, tokens named by `token_names`.
+        """
+        outputs = {"prediction": self.output, "attention": self._attention}
+        outputs.update((subspace, dict(vectors)) for subspace, vectors in self._representations.items())
+        for penalty in self.penalties:
+            if hasattr(penalty, "reconstruct"):
+                outputs["reconstructed"] = penalty.reconstruct(outputs)
+        return keras.Model(self.input, outputs).predict(x, batch_size=batch_size, verbose=verbose)
+
+    @property
+    def token_names(self):
+        """The vectors that are fused, in order, such as `("shared", "text")`: the axes of the attention."""
+        return self.fusion.token_names
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            **self._arguments,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        for key in ("dtype", "backbone"):
+            config[key] = keras.saving.deserialize_keras_object(config[key])
+        return cls(**config)
