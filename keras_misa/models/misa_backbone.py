@@ -55,12 +55,13 @@ class MISABackbone(keras.Model):
         subspaces=SUBSPACES,
         subspace_activation="sigmoid",
         epsilon=1e-5,
+        dtype=None,
         **kwargs,
     ):
         # === Layers ===
         if not encoders:
             raise ValueError(f"`encoders` must name at least one modality. Received: encoders={encoders}")
-        dtype = kwargs.pop("dtype", None)
+        dtype = keras.dtype_policies.get(dtype)
         activation_layer = make_activation(activation, dtype)
         dense = {m: keras.layers.Dense(hidden_dim, dtype=dtype, name=f"{m}_projection") for m in encoders}
         norm = {m: keras.layers.LayerNormalization(epsilon=epsilon, dtype=dtype, name=f"{m}_norm") for m in encoders}
@@ -76,6 +77,7 @@ class MISABackbone(keras.Model):
         super().__init__(inputs=inputs, outputs=representations, **kwargs)
 
         # === Config ===
+        self.dtype_policy = dtype
         self.encoders = dict(encoders)
         self.hidden_dim = hidden_dim
         self.activation = activation

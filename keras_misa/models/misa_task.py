@@ -144,6 +144,12 @@ class MISATask(keras.Model):
             jit_compile = False if keras.backend.backend() == "tensorflow" else "auto"
         super().compile(optimizer, loss, metrics=metrics, jit_compile=jit_compile, **kwargs)
 
+    def compile_from_config(self, config):
+        # Keras does this itself only where `compile` is its own.
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None:
+            self.optimizer.build(self.trainable_variables)
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         total = super().compute_loss(x, y, y_pred, sample_weight, training)
         terms = {"task": total - sum(self.losses)}

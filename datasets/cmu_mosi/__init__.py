@@ -1,0 +1,1 @@
+"""CMU-MOSI from the authors' pre-computed splits."""

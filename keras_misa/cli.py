@@ -1,0 +1,162 @@
+"""The command `keras-misa`. Heavy libraries load only once the arguments are known to be good."""
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+
+import keras_misa
+
+HYPERPARAMETERS = {
+    "activation": (str, "of projection and head: relu, leaky_relu, prelu, elu, tanh, …"),
+    "batch_size": (int, "utterances in a batch"),
+    "clipvalue": (float, "gradients are clipped by value to ± this"),
+    "difference_weight": (float, "weight of the difference loss, β; 0 leaves it out"),
+    "dropout": (float, "rate in the head"),
+    "fusion_dropout": (float, "rate in the fusion's Transformer layer"),
+    "hidden_dim": (int, "size of the vectors, d_h"),
+    "learning_rate": (float, "of Adam"),
+    "learning_rate_decay": (float, "multiply the learning rate by this after each epoch; constant if not given"),
+    "num_moments": (int, "moments in the similarity loss, K"),
+    "patience": (int, "epochs without improvement of the validation task loss before training stops"),
+    "reconstruction_weight": (float, "weight of the reconstruction loss, γ; 0 leaves it out"),
+    "similarity_weight": (float, "weight of the similarity loss, α; 0 leaves it out"),
+}
+
+
+def main(arguments=None):
+    """Run the command line; returns the exit status."""
+    parser = _make_parser()
+    options = vars(parser.parse_args(arguments))
+    command = options.pop("command")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        command(**options)
+    except (ValueError, TypeError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+        if os.environ.get("KERAS_MISA_DEBUG"):
+            raise
+        print(f"keras-misa: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("keras-misa: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _make_parser():
+    parser = argparse.ArgumentParser(
+        prog="keras-misa", description="Modality-invariant and -specific representations (MISA) in Keras."
+    )
+    parser.add_argument("--version", action="version", version=f"keras-misa {keras_misa.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    train = commands.add_parser(
+        "train",
+        help="train, evaluate and explain a model",
+        description="Train a model, print the metrics of the test split, and write a run folder. Without arguments it "
+        "trains on the built-in synthetic dataset.",
+    )
+    train.set_defaults(command=_train)
+    train.add_argument(
+        "--dataset", default="synthetic_subspaces", help="synthetic_subspaces (default), cmu_mosi, or a TFDS name"
+    )
+    _add_data_arguments(train)
+    train.add_argument(
+        "--split-by",
+        metavar="video:FRACTIONS",
+        help="deal out whole videos of all splits anew, shares of train,validation,test: video:0.7,0.15,0.15; "
+        "a seed may follow, video:0.7,0.15,0.15:1",
+    )
+    train.add_argument("--word-table", metavar="FILE", help="word vectors, a file like embedding_and_mapping.pt")
+    train.add_argument(
+        "--freeze-embeddings",
+        dest="trainable_embeddings",
+        action="store_const",
+        const=False,
+        help="do not train the word vectors",
+    )
+    train.add_argument("--output", metavar="DIR", help="run folder, new or empty (default: runs/<dataset>-<time>)")
+    train.add_argument("--epochs", type=int, help="the most epochs (default 500; early stopping comes first)")
+    train.add_argument("--seed", type=int, help="of weights, dropout and shuffling (default 0)")
+    train.add_argument("--dtype", choices=("float32", "mixed_bfloat16", "mixed_float16"), help="default float32")
+    train.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    model = train.add_argument_group("model", "the paper's variants and ablations")
+    model.add_argument("--modalities", type=_names, metavar="NAMES", help="comma-separated, such as text,visual")
+    model.add_argument(
+        "--subspaces", type=_names, metavar="NAMES", help="shared,private (default), shared (inv), none (base)"
+    )
+    model.add_argument(
+        "--fused", type=_names, metavar="NAMES", help="what is fused: private (sFusion), shared (iFusion), …"
+    )
+    hyperparameters = train.add_argument_group("hyper-parameters", "defaults are the dataset's preset")
+    for name, (kind, text) in HYPERPARAMETERS.items():
+        hyperparameters.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=kind.__name__, help=text)
+
+    evaluate = commands.add_parser(
+        "evaluate", help="repeat a run's metrics from its saved model", description="Print the metrics of a saved run."
+    )
+    evaluate.set_defaults(command=_evaluate)
+    evaluate.add_argument("run", help="folder that `train` wrote")
+    evaluate.add_argument("--split", default="test", choices=("train", "validation", "test"))
+    _add_data_arguments(evaluate)
+    return parser
+
+
+def _add_data_arguments(parser):
+    parser.add_argument("--manual-dir", metavar="DIR", help="folder with your files of the dataset")
+    parser.add_argument("--data-dir", metavar="DIR", help="where prepared datasets lie (~/tensorflow_datasets)")
+
+
+def _names(text):
+    return () if text == "none" else tuple(text.split(","))
+
+
+def _train(quiet, **settings):
+    _prepare_libraries()
+    from keras_misa.experiments import train
+
+    train(quiet=quiet, **settings)
+
+
+def _evaluate(**settings):
+    _prepare_libraries()
+    from rich.console import Console
+
+    from keras_misa.experiments import evaluate
+
+    evaluate(console=Console(), **settings)
+
+
+def _prepare_libraries():
+    """Import the heavy libraries and keep their chatter off the terminal; their errors still show."""
+    import logging
+
+    with _stderr_held_back():
+        import tensorflow  # noqa: F401
+        import tensorflow_datasets as tfds
+        from absl import logging as absl_logging
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    tfds.disable_progress_bar()
+
+
+@contextlib.contextmanager
+def _stderr_held_back():
+    """Hold back what is written to standard error, by C++ too, unless the block fails."""
+    with tempfile.TemporaryFile() as held:
+        stderr = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""The model that a configuration describes."""
+
+import keras
+
+from keras_misa.layers import UtteranceEncoder, WordUtteranceEncoder
+from keras_misa.models import MISABackbone, MISAClassifier, MISARegressor
+
+
+def build_model(config, dims, word_table=None, steps_per_epoch=None):
+    """Build and compile.
+
+    Args:
+        config: dict, as `make_config` makes it.
+        dims: dict, modality → size of a step's vector, `None` for word ids; as `keras_misa.data.modality_dims` gives.
+        word_table: `keras_misa.data.WordTable`, needed where a modality has word ids.
+        steps_per_epoch: number of batches, needed for `learning_rate_decay`.
+
+    Returns:
+        A compiled `MISARegressor`, or `MISAClassifier` where `config["num_outputs"]` is above 1.
+    """
+    dtype = config["dtype"]
+    encoders = {}
+    for modality in config["modalities"] or dims:
+        if dims[modality] is not None:
+            encoders[modality] = UtteranceEncoder(dims[modality], dtype=dtype)
+            continue
+        encoders[modality] = WordUtteranceEncoder(
+            len(word_table),
+            word_table.dimension,
+            trainable_embeddings=config["trainable_embeddings"],
+            dtype=dtype,
+        )
+        encoders[modality].set_vectors(word_table.vectors)
+    backbone = MISABackbone(
+        encoders, config["hidden_dim"], config["activation"], config["subspaces"], dtype=dtype, name="backbone"
+    )
+    task = MISARegressor if config["num_outputs"] == 1 else MISAClassifier
+    arguments = (
+        "num_outputs",
+        "fused",
+        "similarity_weight",
+        "difference_weight",
+        "reconstruction_weight",
+        "num_moments",
+        "dropout",
+        "fusion_dropout",
+    )
+    model = task(backbone, **{name: config[name] for name in arguments})
+    learning_rate = config["learning_rate"]
+    if config["learning_rate_decay"] is not None:
+        learning_rate = keras.optimizers.schedules.ExponentialDecay(
+            learning_rate, steps_per_epoch, config["learning_rate_decay"], staircase=True
+        )
+    model.compile(keras.optimizers.Adam(learning_rate, clipvalue=config["clipvalue"]))
+    return model

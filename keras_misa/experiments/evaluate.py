@@ -1,0 +1,115 @@
+"""A saved run on a split."""
+
+import pathlib
+
+import numpy as np
+
+from keras_misa.experiments.report import metrics_table
+from keras_misa.experiments.run_folder import read_json
+
+
+def evaluate(run, split="test", manual_dir=None, data_dir=None, console=None):
+    """Compute the metrics of a run's saved model.
+
+    Args:
+        run: folder that `train` wrote.
+        split: `"train"`, `"validation"` or `"test"`.
+        manual_dir: where the data's files lie now, if not where they lay at training.
+        data_dir: where the prepared data lies now, likewise.
+        console: `rich.console.Console` to print the table to; `None` prints nothing.
+
+    Returns:
+        Dict of metrics, in the table's order.
+
+    Raises:
+        FileNotFoundError: If the folder is not a finished run.
+
+    Example:
+        ```python
+        keras_misa.experiments.evaluate("runs/first")["mae"]
+        ```
+    """
+    import keras
+
+    run = pathlib.Path(run)
+    for name in ("config.json", "vocabulary.json", "model.keras"):
+        if not (run / name).exists():
+            raise FileNotFoundError(f"{run} is not a finished run: it lacks {name}. Received: run={str(run)!r}")
+    config = read_json(run / "config.json")["settings"]
+    config.update(manual_dir=manual_dir or config["manual_dir"], data_dir=data_dir or config["data_dir"])
+    model = keras.models.load_model(run / "model.keras")
+    examples = collect_examples(config, split)
+    predictions = model.predict(load_split(config, split, read_json(run / "vocabulary.json")), verbose=0)
+    metrics = compute_metrics(model, examples, predictions)
+    if console:
+        console.print(metrics_table(metrics, split_title(config, split, examples), best_reachable(model, examples)))
+    return metrics
+
+
+def load_split(config, split, vocabulary, **kwargs):
+    """The batches of a split as the configuration wants them."""
+    import keras
+
+    from keras_misa.data import WordTable, load_dataset
+
+    return load_dataset(
+        config["dataset"],
+        split,
+        word_table=WordTable(vocabulary, np.zeros((len(vocabulary), 1))) if vocabulary else None,
+        modalities=config["modalities"],
+        batch_size=config["batch_size"],
+        **source_of(config),
+        # JAX compiles anew for every length of a batch.
+        pad_to_multiple_of=16 if keras.backend.backend() == "jax" else 1,
+        **kwargs,
+    )
+
+
+def source_of(config):
+    """The settings that say where the data comes from."""
+    return {name: config[name] for name in ("split_by", "data_dir", "manual_dir")}
+
+
+def collect_examples(config, split):
+    """What is known of each example of a split beside its features.
+
+    Returns:
+        Dict of arrays `(rows, ...)`: `segment_id`, `video_id`, `label`, `words` (a list of lists) and, for made-up
+        data, `factors` and `best_prediction`.
+    """
+    import keras
+
+    from keras_misa.data import load_examples
+
+    keys = ("segment_id", "video_id", "label", "words", "factors", "best_prediction")
+    examples = load_examples(config["dataset"], split, **source_of(config))
+    examples = examples.map(lambda example: {key: example[key] for key in keys if key in example})
+    examples = list(examples.as_numpy_iterator())
+    words = [[word.decode() for word in example.pop("words", ())] for example in examples]
+    collected = keras.tree.map_structure(lambda *values: np.stack(values), *examples)
+    for key in ("segment_id", "video_id"):
+        collected[key] = [value.decode() for value in collected[key]]
+    return {**collected, "words": words}
+
+
+def compute_metrics(model, examples, predictions):
+    """The task's metrics of predictions `(rows, outputs)` against the labels of the split."""
+    metrics = {}
+    for metric in model.default_metrics():
+        metric.update_state(examples["label"], predictions)
+        metrics[metric.name] = float(metric.result())
+    return metrics
+
+
+def best_reachable(model, examples):
+    """The metrics of the predictor that knows the true factors, where there is one, else `None`."""
+    if "best_prediction" not in examples:
+        return None
+    return compute_metrics(model, examples, examples["best_prediction"][:, None])
+
+
+def split_title(config, split, examples):
+    """Names the data, and says so where it is made up."""
+    dataset = config["dataset"]
+    synthetic = " (SYNTHETIC data)" if dataset.startswith("synthetic") else ""
+    return f"{dataset}{synthetic}, {split} split, {len(examples['label'])} utterances"

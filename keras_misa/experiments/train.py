@@ -1,0 +1,215 @@
+"""Training, with everything written down."""
+
+import os
+import pathlib
+import platform
+import sys
+import time
+from importlib import metadata
+
+import numpy as np
+
+from keras_misa.experiments.evaluate import (
+    best_reachable,
+    collect_examples,
+    compute_metrics,
+    load_split,
+    source_of,
+    split_title,
+)
+from keras_misa.experiments.make_config import make_config
+from keras_misa.experiments.report import metrics_table, plot_curves, scores_table
+from keras_misa.experiments.run_folder import atomic_path, write_csv, write_json
+from keras_misa.experiments.subspace_scores import subspace_scores
+
+
+def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
+    """Train, evaluate and explain a model, and write a run folder.
+
+    The folder holds `config.json`, `vocabulary.json`, `history.csv`, `metrics.json`, `predictions.csv`,
+    `explanation.json`, `model.keras`, `curves.png` and TensorBoard logs. Training stops when the validation task loss
+    (without regularisers) has not improved for `patience` epochs; the best weights are kept.
+
+    Args:
+        dataset: name of a dataset; the built-in synthetic one by default.
+        output: folder to write, new or empty; `runs/<dataset>-<time>` if `None`.
+        quiet: whether to print nothing but errors.
+        **settings: what differs from the dataset's preset; see `make_config`.
+
+    Returns:
+        Dict of the test split's metrics.
+
+    Raises:
+        ValueError: If a setting is wrong, the data does not fit, or training diverged.
+        FileExistsError: If `output` holds files already.
+
+    Example:
+        ```python
+        keras_misa.experiments.train(output="runs/first", seed=1)
+        ```
+    """
+    import keras
+    from rich.console import Console
+
+    from keras_misa import data
+    from keras_misa.experiments.build_model import build_model
+    from keras_misa.experiments.callbacks import EpochTable, HistoryFile
+
+    config = make_config(dataset, **settings)
+    console = Console(quiet=quiet)
+    output = pathlib.Path(output or f"runs/{dataset}-{time.strftime('%Y%m%d-%H%M%S')}")
+    if output.exists() and any(output.iterdir()):
+        raise FileExistsError(f"The output folder must be new or empty. Received: output={str(output)!r}")
+
+    # === Data ===
+    builder = data.prepare_dataset(dataset, config["data_dir"], config["manual_dir"])
+    dims = data.modality_dims(builder)
+    word_table = None
+    if "text" in (config["modalities"] or dims):
+        word_table = (
+            data.read_word_table(config["word_table"])
+            if config["word_table"]
+            else data.load_word_table(dataset, **source_of(config))
+        )
+    vocabulary = list(word_table.words) if word_table else None
+    keras.utils.set_random_seed(config["seed"])
+    examples = {split: collect_examples(config, split) for split in ("train", "validation", "test")}
+    batches = {
+        split: load_split(config, split, vocabulary, shuffle=split == "train", seed=config["seed"])
+        for split in examples
+    }
+    summary = {split: _summarise(examples[split], word_table) for split in examples}
+    _print_summary(console, config, dims, summary, word_table)
+
+    # === Training ===
+    model = build_model(config, dims, word_table, steps_per_epoch=int(batches["train"].cardinality()))
+    output.mkdir(parents=True, exist_ok=True)
+    provenance = {**dict(builder.info.metadata or {}), "version": str(builder.version), "splits": summary}
+    provenance["word_table"] = word_table and f"{len(word_table)} x {word_table.dimension}, {word_table.origin}"
+    write_json(output / "config.json", {"settings": config, "data": provenance, **_versions()})
+    write_json(output / "vocabulary.json", vocabulary)
+    history = HistoryFile(output / "history.csv")
+    callbacks = [
+        history,
+        keras.callbacks.EarlyStopping("val_task", mode="min", patience=config["patience"], restore_best_weights=True),
+        keras.callbacks.TerminateOnNaN(),
+    ]
+    if keras.backend.backend() == "tensorflow":
+        callbacks.append(keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False))
+    if not quiet:
+        callbacks.append(EpochTable(console, config["epochs"]))
+    model.fit(
+        batches["train"],
+        validation_data=batches["validation"],
+        epochs=config["epochs"],
+        callbacks=callbacks,
+        shuffle=False,  # load_dataset has shuffled
+        verbose=0,
+    )
+    if not np.isfinite([row["loss"] for row in history.rows]).all():
+        raise ValueError(
+            f"Training diverged: the loss is not finite in epoch {len(history.rows)}, see {output / 'history.csv'}. "
+            f"Received: learning_rate={config['learning_rate']}, dtype={config['dtype']}"
+        )
+    with atomic_path(output / "model.keras") as temporary:
+        model.save(temporary)
+    title = split_title(config, "validation", examples["validation"])
+    plot_curves(history.rows, output / "curves.png", f"{title}, seed {config['seed']}")
+
+    # === Evaluation ===
+    predictions = model.predict(batches["test"], verbose=0)
+    metrics = compute_metrics(model, examples["test"], predictions)
+    write_csv(output / "predictions.csv", _prediction_rows(examples["test"], predictions))
+    write_json(output / "metrics.json", metrics)
+    best = best_reachable(model, examples["test"])
+    console.print(metrics_table(metrics, split_title(config, "test", examples["test"]), best))
+    if best:
+        console.print(f"MAE is {metrics['mae'] / best['mae'] - 1:+.1%} from the best reachable one.", highlight=False)
+    batches["train"] = load_split(config, "train", vocabulary)
+    explanation = _explain(model, batches, examples)
+    write_json(output / "explanation.json", explanation)
+    for name, scores in explanation.items():
+        console.print(scores_table(scores, EXPLANATIONS[name]))
+    console.print(f"Written to {output}", highlight=False)
+    return metrics
+
+
+EXPLANATIONS = {
+    "attention": "Average attention over the test split: how much each row looks at each column",
+    "factors": "Held-out R² of the true factors (columns) from the learned vectors (rows)",
+}
+
+
+def _explain(model, batches, examples):
+    explained = {split: model.explain(batches[split]) for split in ("train", "test")}
+    tokens = [" ".join(token) for token in model.token_names]
+    attention = explained["test"]["attention"].mean(axis=(0, 1)).tolist()
+    explanation = {
+        "attention": {t: dict(zip(tokens, row, strict=True)) for t, row in zip(tokens, attention, strict=True)}
+    }
+    if "factors" in examples["test"]:
+        vectors = {}
+        for split, parts in explained.items():
+            by_subspace = {s: parts[s] for s in ("projected", "shared", "private") if s in parts}
+            vectors[split] = {s: np.concatenate(list(v.values()), axis=1) for s, v in by_subspace.items()}
+        explanation["factors"] = subspace_scores(
+            vectors["train"], examples["train"]["factors"], vectors["test"], examples["test"]["factors"]
+        )
+    return explanation
+
+
+def _summarise(examples, word_table):
+    """Counts of a split; nothing that was read in disappears unsaid."""
+    words = [word for sentence in examples["words"] for word in sentence]
+    unknown = int((word_table.ids(words) == 0).sum()) if word_table else 0
+    return {
+        "utterances": len(examples["label"]),
+        "videos": len(set(examples["video_id"])),
+        "words": len(words),
+        "unknown_words": unknown,
+    }
+
+
+def _print_summary(console, config, dims, summary, word_table):
+    sizes = ", ".join(f"{m} {'words' if dims[m] is None else dims[m]}" for m in config["modalities"] or dims)
+    synthetic = " (SYNTHETIC data)" if config["dataset"].startswith("synthetic") else ""
+    console.print(f"[bold]{config['dataset']}[/bold]{synthetic}: {sizes}", highlight=False)
+    if word_table:
+        vectors = f"{len(word_table)} words x {word_table.dimension}, {word_table.origin}"
+        console.print(f"  word vectors: {vectors}", highlight=False, soft_wrap=True)
+    for split, counts in summary.items():
+        console.print(
+            f"  {split}: {counts['utterances']} utterances, {counts['videos']} video(s), "
+            f"{counts['words']} words, {counts['unknown_words']} of them not in the word table",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _prediction_rows(examples, predictions):
+    rows = []
+    for segment_id, video_id, label, prediction in zip(
+        examples["segment_id"], examples["video_id"], examples["label"], predictions, strict=True
+    ):
+        row = {"segment_id": segment_id, "video_id": video_id, "label": label}
+        if len(prediction) == 1:
+            row["prediction"] = prediction[0]
+        else:
+            row["prediction"] = int(prediction.argmax())
+            probabilities = np.exp(prediction - prediction.max())
+            probabilities /= probabilities.sum()
+            row.update((f"probability_{c}", p) for c, p in enumerate(probabilities))
+        rows.append(row)
+    return rows
+
+
+def _versions():
+    import keras
+
+    names = ("keras-misa", "keras", "tensorflow", "tensorflow-datasets", "numpy")
+    return {
+        "backend": keras.backend.backend(),
+        "python": sys.version.split()[0],
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
+        "versions": {name: metadata.version(name) for name in names},
+    }
