@@ -76,9 +76,12 @@ def test_seeds_and_splits_differ():
 
 
 def test_splits_share_the_world():
-    fits = {k: Ridge(1.0).fit(time_means(e), [x["label"] for x in e]) for k, e in splits().items() if k != "validation"}
     x = time_means(splits()["validation"])
-    assert np.corrcoef(fits["train"].predict(x), fits["test"].predict(x))[0, 1] > 0.97
+    predictions = [
+        Ridge(30.0).fit(time_means(splits()[k]), [e["label"] for e in splits()[k]]).predict(x)
+        for k in ("train", "test")
+    ]
+    assert np.corrcoef(predictions)[0, 1] > 0.97
 
 
 def test_factors_are_standardised_and_differ_in_shape():

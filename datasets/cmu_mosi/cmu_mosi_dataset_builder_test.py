@@ -8,9 +8,9 @@ import typing
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from keras_misa.datasets.cmu_mosi import cmu_mosi_dataset_builder, dummy_data_generator
 
 from keras_misa.data.reference_splits import read_reference_split
+from keras_misa.datasets.cmu_mosi import cmu_mosi_dataset_builder, dummy_data_generator
 
 DUMMY_DATA = pathlib.Path(cmu_mosi_dataset_builder.__file__).parent / "dummy_data"
 

@@ -136,8 +136,9 @@ def load_examples(name, split, *, split_by=None, data_dir=None, manual_dir=None)
     if split_by is None:
         if split not in builder.info.splits:
             raise ValueError(
-                f"{name} was prepared with the splits {sorted(builder.info.splits)} only. To train and test on disjoint "
-                f'videos of what is there, give split_by="video:0.7,0.15,0.15" (`--split-by`). Received: split={split!r}'
+                f"{name} was prepared with the splits {sorted(builder.info.splits)} only. To train and test on "
+                'disjoint videos of what is there, give split_by="video:0.7,0.15,0.15" (`--split-by`). '
+                f"Received: split={split!r}"
             )
         return builder.as_dataset(split=split)
     examples = functools.reduce(

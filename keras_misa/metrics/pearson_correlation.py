@@ -46,16 +46,17 @@ class PearsonCorrelation(keras.metrics.Metric):
         weight = state["weight"] + batch_weight
         safe_batch_weight = ops.where(batch_weight > 0, batch_weight, 1.0)
         safe_weight = ops.where(weight > 0, weight, 1.0)
-        mean_y = ops.sum(w * y) / safe_batch_weight
-        mean_p = ops.sum(w * p) / safe_batch_weight
+        mean_y = _mean(y, w / safe_batch_weight)
+        mean_p = _mean(p, w / safe_batch_weight)
         delta_y = mean_y - state["mean_true"]
         delta_p = mean_p - state["mean_pred"]
-        between = state["weight"] * batch_weight / safe_weight
+        share = batch_weight / safe_weight
+        between = state["weight"] * share
         state["square_true"].assign_add(ops.sum(w * (y - mean_y) ** 2) + delta_y**2 * between)
         state["square_pred"].assign_add(ops.sum(w * (p - mean_p) ** 2) + delta_p**2 * between)
         state["product"].assign_add(ops.sum(w * (y - mean_y) * (p - mean_p)) + delta_y * delta_p * between)
-        state["mean_true"].assign_add(delta_y * batch_weight / safe_weight)
-        state["mean_pred"].assign_add(delta_p * batch_weight / safe_weight)
+        state["mean_true"].assign_add(delta_y * share)
+        state["mean_pred"].assign_add(delta_p * share)
         state["weight"].assign(weight)
 
     def result(self):
@@ -65,3 +66,9 @@ class PearsonCorrelation(keras.metrics.Metric):
         defined = scale > 0
         r = self._state["product"] / ops.where(defined, scale, 1.0)
         return ops.where(defined, ops.clip(r, -1.0, 1.0), float("nan"))
+
+
+def _mean(values, shares):
+    """Weighted mean, exact for a constant: the second sum takes away the rounding error of the first."""
+    mean = ops.sum(shares * values)
+    return mean + ops.sum(shares * (values - mean))

@@ -152,7 +152,7 @@ class MISATask(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         total = super().compute_loss(x, y, y_pred, sample_weight, training)
-        terms = {"task": total - sum(self.losses)}
+        terms = {"task": total * _replicas() - sum(self.losses)}
         terms.update((penalty.name, penalty.take_term()) for penalty in self.penalties)
         for name, term in terms.items():
             self._term_trackers[name].update_state(ops.stop_gradient(term), sample_weight=ops.shape(y_pred)[0])
@@ -198,3 +198,12 @@ class MISATask(keras.Model):
         for key in ("dtype", "backbone"):
             config[key] = keras.saving.deserialize_keras_object(config[key])
         return cls(**config)
+
+
+def _replicas():
+    """By how many replicas Keras has divided the total loss: several under a TensorFlow strategy only."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync

@@ -1,0 +1,1 @@
+"""Synthetic utterances made from known shared and private factors."""
