@@ -52,7 +52,11 @@ def main():
 
 
 def report(options, output):
-    runs = {(m, s): output / f"{m.strip('(-) ').replace(' ', '-')}-{s}" for m in options.models for s in range(options.seeds)}
+    runs = {
+        (m, s): output / f"{m.strip('(-) ').replace(' ', '-')}-{s}"
+        for m in options.models
+        for s in range(options.seeds)
+    }
     extra = ["--epochs", "1"] if options.quick else []
     with concurrent.futures.ThreadPoolExecutor(options.workers) as pool:
         jobs = [pool.submit(train, run, [*MODELS[m], "--seed", str(s), *extra]) for (m, s), run in runs.items()]
@@ -60,7 +64,9 @@ def report(options, output):
             job.result()
             print(f"\r{done}/{len(jobs)} runs", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    results = {key: {name: read(run, name) for name in ("metrics", "explanation", "config")} for key, run in runs.items()}
+    results = {
+        key: {name: read(run, name) for name in ("metrics", "explanation", "config")} for key, run in runs.items()
+    }
     best = next(iter(results.values()))["config"]["data"]["best_mae"]["test"]
 
     print(f"SYNTHETIC data (synthetic_subspaces), test split, {options.seeds} seed(s), mean ± standard deviation.")
@@ -70,10 +76,12 @@ def report(options, output):
         mae, corr = (column(results, model, options.seeds, "metrics", name) for name in ("mae", "corr"))
         print(f"| {model} | {spread(mae)} | {mae.mean() / best - 1:+.1%} | {spread(corr)} |")
     print("\nHeld-out R² of the true factors (columns) from the learned vectors.\n")
-    print(f"| model | vectors | {' | '.join(f'{factor} factors' for factor in FACTORS)} |\n|---|---|{'---|' * len(FACTORS)}")
+    print(f"| model | vectors | {' | '.join(FACTORS)} |\n|---|---|{'---|' * len(FACTORS)}")
     for model in options.models:
         for vectors in results[model, 0]["explanation"]["factors"]:
-            cells = [spread(column(results, model, options.seeds, "explanation", "factors", vectors, f)) for f in FACTORS]
+            cells = [
+                spread(column(results, model, options.seeds, "explanation", "factors", vectors, f)) for f in FACTORS
+            ]
             print(f"| {model} | {vectors} | {' | '.join(cells)} |")
 
 

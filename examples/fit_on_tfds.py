@@ -1,6 +1,6 @@
 """MISA in plain Keras: TFDS splits, `compile`, `fit`, `evaluate`.
 
-    python examples/fit_on_tfds.py [--epochs 3]
+python examples/fit_on_tfds.py [--epochs 3]
 """
 
 import argparse

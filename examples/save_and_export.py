@@ -1,6 +1,6 @@
 """Save a model, load it, train it on, export it for serving.
 
-    python examples/save_and_export.py
+python examples/save_and_export.py
 """
 
 import pathlib

@@ -119,7 +119,7 @@ def test_best_mae_is_that_of_the_stored_predictions():
     for examples in splits().values():
         errors = [abs(example["label"] - example["best_prediction"]) for example in examples]
         assert generator.best_mae(examples) == pytest.approx(np.mean(errors), rel=1e-6)
-    assert 0.5 < generator.best_mae(splits()["test"]) < 0.65
+    assert 0.65 < generator.best_mae(splits()["test"]) < 0.8
 
 
 def test_features_show_the_factors():
@@ -136,9 +136,9 @@ def test_all_modalities_reach_the_best_error_and_parts_do_not():
     assert excess["true shared factors only"] > 0.5
     assert excess["true private factors only"] > 0.5
     for modality in ("text", "visual", "acoustic"):
-        assert excess[f"{modality}'s view of the shared factors, true private ones"] > 0.08
-        assert excess[f"time means without {modality}"] > 0.2
-        assert excess[f"time means of {modality} only"] > 0.4
+        assert excess[f"{modality}'s view of the shared factors, true private ones"] > 0.05
+        assert excess[f"time means without {modality}"] > 0.1
+        assert excess[f"time means of {modality} only"] > 0.3
 
 
 @pytest.mark.parametrize("arguments", [{"split": "dev"}, {"split": "train", "size": -1}])

@@ -77,9 +77,9 @@ def model_from_state_dict(state_dict, num_classes=1, activation="relu", dropout=
     encoders["text"].set_vectors(state.take("embed.weight", (vocabulary_size, feature_dims["text"])))
     for modality, x in MODALITIES.items():
         encoder = encoders[modality]
-        _set_lstm(encoder.lstm_1, state, f"{x}rnn1")
+        _set_lstms(encoder.lstm_1, state, f"{x}rnn1")
         _set_layer_norm(encoder.layer_norm, state, f"{x}layer_norm")
-        _set_lstm(encoder.lstm_2, state, f"{x}rnn2")
+        _set_lstms(encoder.lstm_2, state, f"{x}rnn2")
         _set_dense(backbone.get_layer(f"{modality}_projection"), state, f"project_{x}.project_{x}")
         _set_layer_norm(backbone.get_layer(f"{modality}_norm"), state, f"project_{x}.project_{x}_layer_norm")
         number = 3 if x == "a" else 1  # sic: private_a.private_a_3
@@ -137,9 +137,9 @@ def _set_layer_norm(layer_norm, state, name):
     layer_norm.set_weights([state.take(f"{name}.{part}", (dim,)) for part in ("weight", "bias")])
 
 
-def _set_lstm(bidirectional, state, name):
+def _set_lstms(layers, state, name):
     """Gates stand in the same order, i f g o, in both; the two bias vectors of PyTorch add up."""
-    for layer, suffix in ((bidirectional.forward_layer, ""), (bidirectional.backward_layer, "_reverse")):
+    for layer, suffix in zip(layers, ("", "_reverse"), strict=True):
         inputs, gates = layer.cell.kernel.shape
         kernel = state.take(f"{name}.weight_ih_l0{suffix}", (gates, inputs)).T
         recurrent = state.take(f"{name}.weight_hh_l0{suffix}", (gates, gates // 4)).T

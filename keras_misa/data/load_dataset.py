@@ -62,7 +62,7 @@ def prepare_dataset(name, data_dir=None, manual_dir=None):
     if getattr(builder, "MANUAL_DOWNLOAD_INSTRUCTIONS", None) and manual_dir is None:
         raise ValueError(
             f"The dataset {name!r} is not prepared yet and is made from files that you hold; give their folder as "
-            f"`manual_dir` (`--manual-dir`). {builder.MANUAL_DOWNLOAD_INSTRUCTIONS.strip()} "
+            f"`manual_dir` (`--manual-dir`). {' '.join(builder.MANUAL_DOWNLOAD_INSTRUCTIONS.split())} "
             "Received: manual_dir=None"
         )
     if stale:

@@ -126,7 +126,7 @@ def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
     if best:
         console.print(f"MAE is {metrics['mae'] / best['mae'] - 1:+.1%} from the best reachable one.", highlight=False)
     batches["train"] = load_split(config, "train", vocabulary)
-    explanation = _explain(model, batches, examples)
+    explanation = _explain(model, dims, batches, examples)
     write_json(output / "explanation.json", explanation)
     for name, scores in explanation.items():
         console.print(scores_table(scores, EXPLANATIONS[name]))
@@ -140,7 +140,7 @@ EXPLANATIONS = {
 }
 
 
-def _explain(model, batches, examples):
+def _explain(model, dims, batches, examples):
     explained = {split: model.explain(batches[split]) for split in ("train", "test")}
     tokens = [" ".join(token) for token in model.token_names]
     attention = explained["test"]["attention"].mean(axis=(0, 1)).tolist()
@@ -152,9 +152,10 @@ def _explain(model, batches, examples):
         for split, parts in explained.items():
             by_subspace = {s: parts[s] for s in ("projected", "shared", "private") if s in parts}
             vectors[split] = {s: np.concatenate(list(v.values()), axis=1) for s, v in by_subspace.items()}
-        explanation["factors"] = subspace_scores(
-            vectors["train"], examples["train"]["factors"], vectors["test"], examples["test"]["factors"]
+        train_factors, test_factors = (
+            {name: examples[split]["factors"][name] for name in ("shared", *dims)} for split in explained
         )
+        explanation["factors"] = subspace_scores(vectors["train"], train_factors, vectors["test"], test_factors)
     return explanation
 
 

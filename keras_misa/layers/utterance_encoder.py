@@ -42,18 +42,27 @@ class UtteranceEncoder(keras.layers.Layer):
         self.feature_dim = feature_dim
         self.units = units
         self.epsilon = epsilon
-        self.lstm_1 = self._bidirectional_lstm(return_sequences=True, name="lstm_1")
+        self.lstm_1 = self._make_lstms("lstm_1", return_sequences=True)
         self.layer_norm = keras.layers.LayerNormalization(epsilon=epsilon, dtype=self.dtype_policy, name="layer_norm")
-        self.lstm_2 = self._bidirectional_lstm(return_sequences=False, name="lstm_2")
+        self.lstm_2 = self._make_lstms("lstm_2", return_sequences=False)
 
-    def _bidirectional_lstm(self, return_sequences, name):
-        lstm = keras.layers.LSTM(
-            self.units or self.feature_dim,
-            return_sequences=return_sequences,
-            return_state=True,
-            dtype=self.dtype_policy,
-        )
-        return keras.layers.Bidirectional(lstm, dtype=self.dtype_policy, name=name)
+    def _make_lstms(self, name, return_sequences):
+        """Forward and backward LSTM.
+
+        Not `keras.layers.Bidirectional`: it serialises the layer that it is given, and while a `.keras` file is loaded
+        Keras may take that copy for another one that happened to have the same address.
+        """
+        return [
+            keras.layers.LSTM(
+                self.units or self.feature_dim,
+                return_sequences=return_sequences,
+                return_state=True,
+                go_backwards=direction == "backward",
+                dtype=self.dtype_policy,
+                name=f"{name}_{direction}",
+            )
+            for direction in ("forward", "backward")
+        ]
 
     def make_inputs(self, name):
         """Symbolic inputs of this encoder, named after the modality `name`."""
@@ -64,10 +73,12 @@ class UtteranceEncoder(keras.layers.Layer):
 
     def build(self, input_shape):
         batch, time = input_shape["values"][:2]
-        self.lstm_1.build((batch, time, self.feature_dim))
         hidden_shape = (batch, time, 2 * (self.units or self.feature_dim))
+        for lstm in self.lstm_1:
+            lstm.build((batch, time, self.feature_dim))
         self.layer_norm.build(hidden_shape)
-        self.lstm_2.build(hidden_shape)
+        for lstm in self.lstm_2:
+            lstm.build(hidden_shape)
 
     def call(self, inputs, training=None):
         values, lengths = inputs["values"], inputs["lengths"]
@@ -76,9 +87,12 @@ class UtteranceEncoder(keras.layers.Layer):
         values = self.embed(ops.where(self._spread(real, values), values, ops.zeros_like(values)))
         # A row without any real step still runs its first, zeroed one: cuDNN refuses rows that are masked throughout.
         mask = ops.logical_or(real, steps < 1)
-        sequence, forward_1, _, backward_1, _ = self.lstm_1(values, mask=mask, training=training)
+        forward, backward = self.lstm_1
+        forward_sequence, forward_1, _ = forward(values, mask=mask, training=training)
+        backward_sequence, backward_1, _ = backward(values, mask=mask, training=training)
+        sequence = ops.concatenate([forward_sequence, ops.flip(backward_sequence, axis=1)], axis=-1)
         sequence = self.layer_norm(sequence)
-        _, forward_2, _, backward_2, _ = self.lstm_2(sequence, mask=mask, training=training)
+        forward_2, backward_2 = (lstm(sequence, mask=mask, training=training)[1] for lstm in self.lstm_2)
         states = ops.concatenate([forward_1, forward_2, backward_1, backward_2], axis=-1)
         return ops.where(ops.expand_dims(lengths > 0, 1), states, ops.zeros_like(states))
 

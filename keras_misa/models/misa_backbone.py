@@ -126,8 +126,13 @@ def _make_inputs(modality, encoder):
     if hasattr(encoder, "make_inputs"):
         return encoder.make_inputs(modality)
     if isinstance(encoder, keras.Model) and hasattr(encoder, "input"):
+        single = keras.backend.is_keras_tensor(encoder.input)
         return keras.tree.map_structure(
-            lambda tensor: keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=f"{modality}_{tensor.name}"),
+            lambda tensor: keras.Input(
+                batch_shape=tensor.shape,
+                dtype=tensor.dtype,
+                name=modality if single else f"{modality}_{tensor.name}",
+            ),
             encoder.input,
         )
     raise TypeError(

@@ -42,6 +42,9 @@ class MISARegressor(MISATask):
         (2, 2, 4, 4)
     """
 
+    def __init__(self, backbone, num_outputs=1, **kwargs):
+        super().__init__(backbone, num_outputs, **kwargs)
+
     def default_loss(self):
         """Mean squared error."""
         return keras.losses.MeanSquaredError()

@@ -42,7 +42,7 @@ class MISATask(keras.Model):
     def __init__(
         self,
         backbone,
-        num_outputs=1,
+        num_outputs,
         fused=None,
         similarity_weight=1.0,
         difference_weight=0.3,

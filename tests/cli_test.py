@@ -1,0 +1,159 @@
+"""The command line on made-up files in the authors' format."""
+
+import csv
+import json
+import pathlib
+import shutil
+
+import keras
+import numpy as np
+import pytest
+from sklearn.metrics import mean_absolute_error
+
+from keras_misa.cli import main
+from keras_misa.experiments import make_config, subspace_scores
+from keras_misa.presets import PRESETS
+
+FOLDER = pathlib.Path(__file__).parents[1] / "datasets" / "cmu_mosi" / "dummy_data"
+KEYS = ["mae", "corr", "acc7", "acc5", "acc2_nonneg", "f1_nonneg", "acc2_pos", "f1_pos"]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("cli")
+    return {"data": root / "prepared", "run": root / "run"}
+
+
+@pytest.fixture(scope="module")
+def run(folders):
+    options = {
+        "--dataset": "cmu_mosi",
+        "--manual-dir": FOLDER,
+        "--data-dir": folders["data"],
+        "--output": folders["run"],
+        "--epochs": 2,
+        "--hidden-dim": 8,
+        "--seed": 3,
+    }
+    status = main(["train", "--quiet", *(str(part) for option in options.items() for part in option)])
+    assert status == 0
+    return folders["run"]
+
+
+def read_csv(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_run_folder(run):
+    names = {path.name for path in run.iterdir()}
+    assert names == {
+        "config.json",
+        "curves.png",
+        "explanation.json",
+        "history.csv",
+        "metrics.json",
+        "model.keras",
+        "predictions.csv",
+        "tensorboard",
+        "vocabulary.json",
+    }
+    assert list(json.loads((run / "metrics.json").read_text())) == KEYS
+    history = read_csv(run / "history.csv")
+    assert [row["epoch"] for row in history] == ["1", "2"]
+    assert {"task", "val_task", "similarity", "val_reconstruction", "learning_rate"} <= set(history[0])
+    config = json.loads((run / "config.json").read_text())
+    assert config["settings"]["seed"] == 3
+    assert set(config["data"]["sources"]) == {"train.pkl", "dev.pkl", "test.pkl"}
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert list((run / "tensorboard").rglob("events*"))
+
+
+def test_metrics_are_those_of_the_predictions(run):
+    rows = read_csv(run / "predictions.csv")
+    mae = mean_absolute_error(*([float(row[key]) for row in rows] for key in ("label", "prediction")))
+    assert json.loads((run / "metrics.json").read_text())["mae"] == pytest.approx(mae, rel=1e-6)
+    assert len({row["segment_id"] for row in rows}) == len(rows)
+
+
+def test_evaluate_repeats_the_table_to_the_last_digit(run, capsys):
+    from keras_misa.experiments import evaluate
+
+    recorded = json.loads((run / "metrics.json").read_text())
+    assert {k: None if np.isnan(v) else v for k, v in evaluate(run).items()} == recorded
+    assert main(["evaluate", str(run)]) == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    printed = capsys.readouterr().out
+    assert f"{metrics['mae']:.4f}" in printed
+    assert "cmu_mosi, test split" in printed
+    assert main(["evaluate", str(run), "--split", "validation"]) == 0
+
+
+def test_same_seed_same_predictions(run, folders, tmp_path):
+    arguments = ["--data-dir", str(folders["data"]), "--epochs", "2", "--hidden-dim", "8", "--quiet"]
+    for seed, output in (("3", "same"), ("4", "other")):
+        assert (
+            main(["train", "--dataset", "cmu_mosi", "--seed", seed, "--output", str(tmp_path / output), *arguments])
+            == 0
+        )
+    first, same, other = (
+        p.joinpath("predictions.csv").read_text() for p in (run, tmp_path / "same", tmp_path / "other")
+    )
+    assert first == same
+    assert first != other
+
+
+def test_user_errors_are_one_line(run, folders, capsys, tmp_path):
+    data = ["--data-dir", str(folders["data"])]
+    for arguments, message in (
+        (["train", "--output", str(run), *data], "must be new or empty"),
+        (["train", "--dataset", "nothing", *data], "no dataset of this name"),
+        (["evaluate", str(tmp_path)], "lacks config.json"),
+        (["train", "--dataset", "cmu_mosi", "--fused", "public", "--output", str(tmp_path / "x"), *data], "fused"),
+    ):
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("keras-misa: ")
+        assert message in error
+        assert "Traceback" not in error
+
+
+def test_damaged_file_is_named(tmp_path, capsys):
+    folder = tmp_path / "files"
+    shutil.copytree(FOLDER, folder)
+    (folder / "dev.pkl").write_bytes((folder / "dev.pkl").read_bytes()[:100])
+    assert main(["train", "--dataset", "cmu_mosi", "--manual-dir", str(folder), "--data-dir", str(tmp_path / "d")]) == 2
+    assert "dev.pkl" in capsys.readouterr().err
+
+
+def test_presets_are_table_6():
+    keys = ["activation", "batch_size", "similarity_weight", "difference_weight", "reconstruction_weight"]
+    keys += ["dropout", "hidden_dim", "learning_rate", "clipvalue", "num_moments"]
+    names = ("cmu_mosi", "cmu_mosei", "ur_funny")
+    columns = {name: [PRESETS[name][key] for key in keys] for name in names}
+    assert columns == {
+        "cmu_mosi": ["relu", 64, 1.0, 0.3, 1.0, 0.5, 128, 1e-4, 1.0, 5],
+        "cmu_mosei": ["leaky_relu", 16, 0.7, 0.3, 0.7, 0.1, 128, 1e-4, 1.0, 5],
+        "ur_funny": ["tanh", 32, 0.7, 1.0, 1.0, 0.1, 128, 1e-4, 1.0, 5],
+    }
+
+
+def test_unknown_setting():
+    with pytest.raises(ValueError, match=r"Unknown settings: \['dropuot'\]"):
+        make_config(dropuot=0.1)
+
+
+def test_subspace_scores_against_known_answers():
+    rng = np.random.default_rng(0)
+    known, noise = rng.normal(size=(2, 4000, 2))
+    vectors = {"shared": known @ rng.normal(size=(2, 5)), "private": noise, "half": known + noise}
+    fit, held_out = ({n: v[part] for n, v in vectors.items()} for part in (slice(0, 2000), slice(2000, None)))
+    scores = subspace_scores(fit, {"f": known[:2000]}, held_out, {"f": known[2000:]})
+    assert scores["shared"]["f"] == pytest.approx(1.0, abs=1e-3)
+    assert scores["private"]["f"] == pytest.approx(0.0, abs=0.02)
+    assert scores["half"]["f"] == pytest.approx(0.5, abs=0.03)
+
+
+def test_saved_model_of_a_run_is_plain_keras(run):
+    model = keras.models.load_model(run / "model.keras")
+    assert model.optimizer is not None

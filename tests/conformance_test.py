@@ -1,0 +1,126 @@
+"""Each public layer and model does what a Keras layer must: configuration, saving, export, precision, compiling."""
+
+import keras
+import numpy as np
+import pytest
+from oracles import assert_equal, dtype_of, sequence, to_numpy
+
+from keras_misa import layers, models
+
+pytestmark = pytest.mark.backends
+VECTORS = {m: np.random.default_rng(i).random((4, 6)).astype("float32") for i, m in enumerate(("text", "visual"))}
+REPRESENTATIONS = {name: VECTORS for name in ("projected", "shared", "private")}
+SEQUENCE = keras.tree.map_structure(np.nan_to_num, sequence(3, [4, 1, 2, 3]))
+WORDS = {"values": np.array([[1, 2], [3, 0]], "int32"), "lengths": np.array([2, 1], "int32")}
+
+
+def _backbone(dtype=None, **kwargs):
+    encoders = {m: layers.UtteranceEncoder(3, dtype=dtype) for m in ("visual", "acoustic")}
+    return models.MISABackbone(encoders, hidden_dim=4, dtype=dtype)
+
+
+CASES = {
+    "DifferencePenalty": (lambda **k: layers.DifferencePenalty(0.2, reduction="sum", **k), REPRESENTATIONS),
+    "ModalityFusion": (
+        lambda **k: layers.ModalityFusion(("visual", "text"), num_heads=3, feedforward_dim=5, dropout=0.2, **k),
+        REPRESENTATIONS,
+    ),
+    "ReconstructionPenalty": (lambda **k: layers.ReconstructionPenalty(0.2, True, **k), REPRESENTATIONS),
+    "SharedPrivateProjection": (lambda **k: layers.SharedPrivateProjection(5, activation="tanh", **k), VECTORS),
+    "SimilarityPenalty": (lambda **k: layers.SimilarityPenalty(0.2, 3, (-1.0, 1.0), **k), REPRESENTATIONS),
+    "UtteranceEncoder": (lambda **k: layers.UtteranceEncoder(3, units=2, epsilon=1e-3, **k), SEQUENCE),
+    "WordUtteranceEncoder": (lambda **k: layers.WordUtteranceEncoder(5, 3, trainable_embeddings=False, **k), WORDS),
+    "MISABackbone": (_backbone, {"visual": SEQUENCE, "acoustic": SEQUENCE}),
+    "MISARegressor": (
+        lambda **k: models.MISARegressor(_backbone(**k), feedforward_dim=8),
+        {"visual": SEQUENCE, "acoustic": SEQUENCE},
+    ),
+    "MISAClassifier": (
+        lambda **k: models.MISAClassifier(_backbone(**k), num_outputs=3, feedforward_dim=8),
+        {"visual": SEQUENCE, "acoustic": SEQUENCE},
+    ),
+}
+ABSTRACT = {"Penalty", "MISATask"}
+
+
+def test_no_public_layer_is_missing():
+    assert set(CASES) == {*layers.__all__, *models.__all__} - ABSTRACT
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    return CASES[request.param]
+
+
+def in_model(layer, inputs):
+    """A functional model around the layer, with a flat list of outputs; a task stays itself."""
+    if isinstance(layer, models.MISATask):
+        return layer
+    if hasattr(layer, "make_inputs"):
+        symbolic = layer.make_inputs("x")
+    elif isinstance(layer, keras.Model):
+        symbolic = layer.input
+    else:
+        names = iter("abcdef")
+        symbolic = keras.tree.map_structure(lambda x: keras.Input(x.shape[1:], dtype=x.dtype, name=next(names)), inputs)
+    return keras.Model([symbolic], keras.tree.flatten(layer(symbolic)))
+
+
+def test_configuration(case):
+    layer = case[0]()
+    copy = type(layer).from_config(layer.get_config())
+    assert copy.get_config() == layer.get_config()
+
+
+def test_keras_file(case, tmp_path):
+    make, inputs = case
+    model = in_model(make(), inputs)
+    x = inputs if isinstance(model, models.MISATask) else [inputs]
+    model.save(tmp_path / "model.keras")
+    other = keras.models.load_model(tmp_path / "model.keras")
+    assert_equal(to_numpy(other(x)), to_numpy(model(x)), atol=0)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="SavedModel is TensorFlow's")
+def test_saved_model(case, tmp_path):
+    import tensorflow as tf
+
+    make, inputs = case
+    model = in_model(make(), inputs)
+    x = inputs if isinstance(model, models.MISATask) else [inputs]
+    model.export(tmp_path / "saved", verbose=False)
+    loaded = tf.saved_model.load(tmp_path / "saved")
+    served, expected = loaded.serve(x), model(x, training=False)
+    assert_equal(to_numpy(keras.tree.flatten(served)), to_numpy(keras.tree.flatten(expected)))
+    operations = {op.type for op in loaded.signatures["serving_default"].graph.get_operations()}
+    assert not [op for op in operations if op.startswith("Assign")]
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision(case, dtype):
+    make, inputs = case
+    expected = make()
+    layer = make(dtype=dtype)
+    full = to_numpy(expected(inputs))
+    layer(inputs)
+    layer.set_weights(expected.get_weights())
+    half = keras.tree.map_structure(lambda x: to_numpy(keras.ops.cast(x, "float32")), layer(inputs))
+    assert_equal(half, full, atol=0.15)
+    assert {dtype_of(loss) for loss in layer.losses} <= {"float32"}
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="no XLA")
+def test_jit(case):
+    make, inputs = case
+    layer = make()
+    expected = to_numpy(layer(inputs, training=False))
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        compiled = tf.function(lambda x: layer(x, training=False), jit_compile=True)
+    else:
+        import jax
+
+        state = [[v.value for v in part] for part in (layer.trainable_variables, layer.non_trainable_variables)]
+        compiled = jax.jit(lambda x: layer.stateless_call(*state, x, training=False)[0])
+    assert_equal(to_numpy(compiled(inputs)), expected, atol=1e-5)

@@ -1,0 +1,19 @@
+import hypothesis
+import keras
+import pytest
+
+# Examples that are the same in every run, and no clock: a loaded machine must not fail a test.
+hypothesis.settings.register_profile("tests", deadline=None, derandomize=True, max_examples=25)
+hypothesis.settings.load_profile("tests")
+
+
+@pytest.fixture(autouse=True)
+def fresh_state():
+    """Seeded weights for every test, and no global setting that leaks out of it."""
+    policy, floatx = keras.config.dtype_policy(), keras.config.floatx()
+    keras.utils.set_random_seed(0)
+    yield
+    assert keras.config.floatx() == floatx
+    leaked = keras.config.dtype_policy().name != policy.name
+    keras.config.set_dtype_policy(policy)
+    assert not leaked, "the test left another dtype policy behind"

@@ -1,0 +1,129 @@
+import pathlib
+
+import numpy as np
+import pytest
+
+from keras_misa import data
+from keras_misa.data.reference_splits import read_reference_split
+
+FOLDER = pathlib.Path(__file__).parents[1] / "datasets" / "cmu_mosi" / "dummy_data"
+FILES = {"train": "train.pkl", "validation": "dev.pkl", "test": "test.pkl"}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return {"manual_dir": FOLDER, "data_dir": tmp_path_factory.mktemp("prepared")}
+
+
+def rows_of(dataset):
+    rows = []
+    for batch, labels in dataset.as_numpy_iterator():
+        for i, label in enumerate(labels):
+            rows.append({m: v["values"][i, : v["lengths"][i]] for m, v in batch.items()} | {"label": label})
+    return rows
+
+
+def key(example):
+    return (round(float(example["label"]), 5), len(example["visual"]), *np.asarray(example["visual"])[0, :3].tolist())
+
+
+@pytest.mark.parametrize("split", FILES)
+def test_batches_hold_what_the_file_holds(source, split):
+    expected = sorted(read_reference_split(FOLDER / FILES[split]), key=key)
+    table = data.load_word_table("cmu_mosi", **source)
+    rows = sorted(rows_of(data.load_dataset("cmu_mosi", split, word_table=table, batch_size=2, **source)), key=key)
+    assert len(rows) == len(expected)
+    for row, example in zip(rows, expected, strict=True):
+        for modality in ("visual", "acoustic"):
+            np.testing.assert_array_equal(row[modality], example[modality])
+        known = [word if word in table.words else "<unk>" for word in example["words"]]
+        assert [table.words[i] for i in row["text"]] == known
+        assert row["label"] == np.float32(example["label"])
+
+
+def test_padding_and_short_last_batch(source):
+    lengths = [len(e["words"]) for e in read_reference_split(FOLDER / "train.pkl")]
+    batches = list(data.load_dataset("cmu_mosi", "train", batch_size=2, **source).as_numpy_iterator())
+    assert sum(len(labels) for _, labels in batches) == len(lengths)
+    for batch, _ in batches:
+        for inputs in batch.values():
+            assert inputs["values"].shape[1] == inputs["lengths"].max()
+    padded = data.load_dataset("cmu_mosi", "train", pad_to_multiple_of=8, **source)
+    assert {b["visual"]["values"].shape[1] % 8 for b, _ in padded.as_numpy_iterator()} == {0}
+
+
+def test_shuffling_is_repeatable_and_changes_by_epoch(source):
+    def epochs(seed):
+        dataset = data.load_dataset("cmu_mosi", "train", shuffle=True, seed=seed, **source)
+        return [np.concatenate([labels for _, labels in dataset.as_numpy_iterator()]).tolist() for _ in range(3)]
+
+    first = epochs(1)
+    assert first == epochs(1)
+    assert len({tuple(epoch) for epoch in first}) > 1
+    assert len({tuple(sorted(epoch)) for epoch in first}) == 1
+
+
+def test_modalities_can_be_left_out(source):
+    batch, _ = next(iter(data.load_dataset("cmu_mosi", "test", modalities=["acoustic"], **source)))
+    assert list(batch) == ["acoustic"]
+    with pytest.raises(ValueError, match=r"some of \['text', 'visual', 'acoustic'\]. Received: modalities=\['smell'\]"):
+        data.load_dataset("cmu_mosi", "test", modalities=["smell"], **source)
+
+
+def test_split_by_video_is_disjoint_and_complete(source):
+    seen = {}
+    for split in FILES:
+        examples = data.load_examples("cmu_mosi", split, split_by="video:0.4,0.3,0.3", **source)
+        ids = [(e["video_id"], e["segment_id"]) for e in examples.as_numpy_iterator()]
+        assert len(ids) == examples.cardinality()
+        seen[split] = ids
+    videos = [video for ids in seen.values() for video in {v for v, _ in ids}]
+    assert len(videos) == len(set(videos))
+    assert sum(map(len, seen.values())) == sum(len(read_reference_split(FOLDER / f)) for f in FILES.values())
+
+
+def test_other_files_are_not_mistaken_for_those_prepared(tmp_path):
+    manual, prepared = tmp_path / "files", tmp_path / "prepared"
+    manual.mkdir()
+    (manual / "dev.pkl").write_bytes((FOLDER / "dev.pkl").read_bytes())
+    builder = data.prepare_dataset("cmu_mosi", prepared, manual)
+    assert list(builder.info.splits) == ["validation"]
+    with pytest.raises(ValueError, match=r"splits \['validation'\] only.*split-by.*Received: split='train'"):
+        data.load_examples("cmu_mosi", "train", data_dir=prepared)
+    (manual / "train.pkl").write_bytes((FOLDER / "train.pkl").read_bytes())
+    builder = data.prepare_dataset("cmu_mosi", prepared, manual)
+    assert set(builder.info.splits) == {"train", "validation"}
+    assert set(data.prepare_dataset("cmu_mosi", prepared).info.splits) == {"train", "validation"}
+
+
+def test_word_table_of_the_training_words(source):
+    table = data.load_word_table("cmu_mosi", **source)
+    words = {word for example in read_reference_split(FOLDER / "train.pkl") for word in example["words"]}
+    assert set(table.words) == {"<unk>", "<pad>", *words}
+    assert table.dimension == 300
+
+
+def test_errors(tmp_path):
+    with pytest.raises(ValueError, match=r"no dataset of this name.*Received: name='cmu_mosy'"):
+        data.prepare_dataset("cmu_mosy", tmp_path)
+    with pytest.raises(ValueError, match=r"--manual-dir.*train.pkl.*Received: manual_dir=None"):
+        data.prepare_dataset("cmu_mosi", tmp_path)
+    with pytest.raises(ValueError, match="must be a folder with files in it"):
+        data.prepare_dataset("cmu_mosi", tmp_path, tmp_path / "nowhere")
+    for wrong in ("video", "speaker:0.7,0.15,0.15", "video:0.7,x,0.15"):
+        with pytest.raises(ValueError, match="must look like"):
+            data.load_examples("cmu_mosi", "test", split_by=wrong, manual_dir=FOLDER, data_dir=tmp_path)
+
+
+def test_split_by_video_alone():
+    sizes = {f"v{i}": 5 + i for i in range(20)}
+    ids = [video for video, size in sizes.items() for _ in range(size)]
+    assignment = data.split_by_video(ids, (0.6, 0.2, 0.2), seed=3)
+    assert assignment == data.split_by_video(reversed(ids), (0.6, 0.2, 0.2), seed=3)
+    assert assignment != data.split_by_video(ids, (0.6, 0.2, 0.2), seed=4)
+    shares = {s: sum(sizes[v] for v, a in assignment.items() if a == s) / len(ids) for s in set(assignment.values())}
+    assert shares == pytest.approx({"train": 0.6, "validation": 0.2, "test": 0.2}, abs=0.1)
+    with pytest.raises(ValueError, match="Received: 2 videos"):
+        data.split_by_video(["a", "b"])
+    with pytest.raises(ValueError, match=r"add up to 1.*Received: fractions=\(0.5, 0.5, 0.5\)"):
+        data.split_by_video(ids, (0.5, 0.5, 0.5))

@@ -1,0 +1,225 @@
+import inspect
+
+import keras
+import numpy as np
+import pytest
+from oracles import sequence, to_numpy
+
+from keras_misa.layers import UtteranceEncoder, WordUtteranceEncoder
+from keras_misa.models import MISABackbone, MISAClassifier, MISARegressor
+
+pytestmark = pytest.mark.backends
+TERMS = {"task", "similarity", "difference", "reconstruction"}
+DIMS = {"visual": 3, "acoustic": 2}
+LENGTHS = [4, 1, 3, 2, 4]
+LABELS = np.array([1.0, -2.0, 0.5, 3.0, 0.0], "float32")
+
+
+def make(task=MISARegressor, dims=None, backbone=(), **kwargs):
+    encoders = {m: UtteranceEncoder(dim, units=2) for m, dim in (dims or DIMS).items()}
+    return task(MISABackbone(encoders, hidden_dim=4, **dict(backbone)), feedforward_dim=8, **kwargs)
+
+
+def make_batch(dims=None, lengths=LENGTHS):
+    return {m: sequence(dim, lengths, seed=i) for i, (m, dim) in enumerate((dims or DIMS).items())}
+
+
+def evaluate(model, batch_size=5, batch=None):
+    model.compile(run_eagerly=True)
+    return model.evaluate(batch or make_batch(), LABELS, batch_size=batch_size, verbose=0, return_dict=True)
+
+
+def test_terms_add_up_over_uneven_batches():
+    model = make(similarity_weight=0.7, difference_weight=2.0, reconstruction_weight=0.4)
+    logs = evaluate(model, batch_size=2)
+    total = logs["task"] + 0.7 * logs["similarity"] + 2.0 * logs["difference"] + 0.4 * logs["reconstruction"]
+    assert logs["loss"] == pytest.approx(total, abs=1e-5)
+    predictions = model.predict(make_batch(), verbose=0)[:, 0]
+    assert logs["task"] == pytest.approx(np.mean((predictions - LABELS) ** 2), abs=1e-5)
+    # Each batch's terms, weighted by its rows.
+    parts = []
+    for rows in (slice(0, 2), slice(2, 4), slice(4, 5)):
+        batch = keras.tree.map_structure(lambda x, rows=rows: x[rows], make_batch())
+        parts.append(model.evaluate(batch, LABELS[rows], verbose=0, return_dict=True))
+    for name in TERMS | {"loss"}:
+        assert logs[name] == pytest.approx(np.average([p[name] for p in parts], weights=[2, 2, 1]), abs=1e-5), name
+
+
+def test_logs_of_fit():
+    model = make()
+    model.compile()
+    history = model.fit(make_batch(), LABELS, validation_data=(make_batch(), LABELS), verbose=0).history
+    assert {*TERMS, "loss", *(f"val_{t}" for t in TERMS), "val_loss", "mae", "val_corr"} <= set(history)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "task", "terms", "tokens"),
+    [
+        ({}, {}, TERMS, 4),
+        ({"subspaces": ()}, {}, {"task"}, 2),
+        ({"subspaces": ("shared",)}, {}, TERMS - {"difference"}, 2),
+        ({}, {"fused": ("private",)}, TERMS, 2),
+        ({}, {"fused": ("shared",)}, TERMS, 2),
+        ({}, {"similarity_weight": 0}, TERMS - {"similarity"}, 4),
+        ({}, {"difference_weight": 0}, TERMS - {"difference"}, 4),
+        ({}, {"reconstruction_weight": 0}, TERMS - {"reconstruction"}, 4),
+    ],
+    ids=["MISA", "base", "inv", "sFusion", "iFusion", "no similarity", "no difference", "no reconstruction"],
+)
+def test_variants(backbone, task, terms, tokens):
+    model = make(backbone=backbone, **task)
+    logs = evaluate(model)
+    assert TERMS & set(logs) == terms
+    assert len(model.token_names) == tokens
+    assert model.get_layer("head_dense").kernel.shape == (4 * tokens, 2 * tokens)
+    assert np.isfinite(list(logs.values())).all()
+
+
+def test_one_two_and_four_modalities():
+    dims = {"text": 2, "visual": 3, "acoustic": 2, "thermal": 4}
+    for count in (1, 2, 4):
+        chosen = dict(list(dims.items())[:count])
+        lengths = [[LENGTHS[(i + shift) % 5] for i in range(5)] for shift in range(count)]  # each its own
+        batch = {m: sequence(dim, n) for (m, dim), n in zip(chosen.items(), lengths, strict=True)}
+        model = make(dims=chosen)
+        assert np.isfinite(list(evaluate(model, batch=batch).values())).all()
+        assert len(model.token_names) == 2 * count
+
+
+def test_the_papers_forms():
+    mean, total = (evaluate(make(difference_reduction=r)) for r in ("mean", "sum"))
+    keras.utils.set_random_seed(0)
+    shared = make(shared_decoder=True).get_layer("reconstruction")
+    assert len(shared.weights) == 2
+    assert make(backbone={"subspace_activation": "tanh"}).get_layer("similarity").bounds == (-1.0, 1.0)
+    custom = make(backbone={"subspace_activation": "linear"}, similarity_bounds=(-3.0, 3.0))
+    assert custom.get_layer("similarity").bounds == (-3.0, 3.0)
+    assert set(mean) == set(total)
+
+
+def test_sum_is_the_mean_times_the_entries():
+    model = make(difference_reduction="mean")
+    other = make(difference_reduction="sum")
+    other.set_weights(model.get_weights())
+    assert evaluate(other)["difference"] == pytest.approx(16 * evaluate(model)["difference"], rel=1e-5)
+
+
+def test_errors():
+    with pytest.raises(ValueError, match=r"Received: fused=\('private',\)"):
+        make(backbone={"subspaces": ("shared",)}, fused=("private",))
+    with pytest.raises(ValueError, match=r"similarity_bounds.*Received: subspace_activation='relu'"):
+        make(backbone={"subspace_activation": "relu"})
+    with pytest.raises(ValueError, match=r"Received: encoders=\{\}"):
+        MISABackbone({})
+    with pytest.raises(TypeError, match=r"Received: encoders\['text'\]"):
+        MISABackbone({"text": keras.layers.Dense(3)})
+
+
+def test_any_functional_model_is_an_encoder():
+    vector = keras.Input((5,), name="embedding")
+    encoder = keras.Model(vector, keras.layers.Dense(3)(vector))
+    model = MISARegressor(MISABackbone({"text": encoder, "visual": UtteranceEncoder(3)}, hidden_dim=4))
+    batch = {"text": np.ones((5, 5), "float32"), "visual": sequence(3, LENGTHS)}
+    assert np.isfinite(list(evaluate(model, batch=batch).values())).all()
+
+
+def test_compile_defaults():
+    regressor, classifier = make(), make(MISAClassifier)
+    for model in (regressor, classifier):
+        model.compile()
+        assert isinstance(model.optimizer, keras.optimizers.Adam)
+        assert model.optimizer.clipvalue == 1.0
+        assert float(model.optimizer.learning_rate) == pytest.approx(1e-4)
+    assert isinstance(regressor.loss, keras.losses.MeanSquaredError)
+    logits = classifier.predict(make_batch(), verbose=0)
+    labels = np.array([0, 1, 1, 0, 1])
+    log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    logs = classifier.evaluate(make_batch(), labels, verbose=0, return_dict=True)
+    assert logs["task"] == pytest.approx(-log_probabilities[np.arange(5), labels].mean(), abs=1e-5)
+    assert logs["accuracy"] == pytest.approx(np.mean(logits.argmax(axis=1) == labels))
+    schedule = keras.optimizers.schedules.ExponentialDecay(1e-2, 1, 0.5)
+    regressor.compile(keras.optimizers.Adam(schedule, clipvalue=1.0))
+    regressor.fit(make_batch(), LABELS, verbose=0)
+    assert float(regressor.optimizer.learning_rate) == pytest.approx(5e-3)
+
+
+def test_save_load_fit_further(tmp_path):
+    batch = {"text": {"values": np.array([[1, 2, 3, 9]] * 5, "int32"), "lengths": np.array(LENGTHS, "int32")}}
+    batch.update(make_batch())
+    encoders = {"text": WordUtteranceEncoder(10, 3), **{m: UtteranceEncoder(d) for m, d in DIMS.items()}}
+    model = MISARegressor(MISABackbone(encoders, hidden_dim=4), feedforward_dim=8, dropout=0.0, fusion_dropout=0.0)
+    model.compile()
+    model.fit(batch, LABELS, verbose=0, epochs=2)
+    model.save(tmp_path / "model.keras")
+    other = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(other.predict(batch, verbose=0), model.predict(batch, verbose=0))
+    assert int(other.optimizer.iterations) == 2
+    for m in (model, other):
+        m.fit(batch, LABELS, verbose=0)
+    np.testing.assert_allclose(other.predict(batch, verbose=0), model.predict(batch, verbose=0), atol=1e-5)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        model.export(tmp_path / "saved", verbose=False)
+        served = tf.saved_model.load(tmp_path / "saved").serve(batch)
+        np.testing.assert_allclose(served, model.predict(batch, verbose=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains(dtype):
+    encoders = {m: UtteranceEncoder(dim, dtype=dtype) for m, dim in DIMS.items()}
+    model = MISARegressor(MISABackbone(encoders, hidden_dim=4, dtype=dtype), feedforward_dim=8)
+    model.compile()
+    assert type(model.optimizer).__name__ == ("LossScaleOptimizer" if dtype == "mixed_float16" else "Adam")
+    before = [np.copy(w) for w in model.get_weights()]
+    history = model.fit(make_batch(), LABELS, epochs=12, verbose=0).history
+    assert np.isfinite([history[name] for name in TERMS | {"loss"}]).all()
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+    moved = [np.abs(a - b).max() > 0 for a, b in zip(model.get_weights(), before, strict=True)]
+    assert np.mean(moved) > 0.9
+    assert model.predict(make_batch(), verbose=0).dtype == np.float32
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_identical_rows_and_a_batch_of_one_train(rows):
+    model = make(dropout=0.0, fusion_dropout=0.0)
+    model.compile(run_eagerly=keras.backend.backend() != "jax")
+    batch = {m: sequence(3 if m == "visual" else 2, [3] * rows) for m in DIMS}
+    for inputs in batch.values():
+        inputs["values"][:] = inputs["values"][:1]
+    history = model.fit(batch, np.ones(rows), batch_size=rows, epochs=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
+def test_explain():
+    model = make()
+    explained = model.explain(make_batch())
+    np.testing.assert_allclose(explained["prediction"], model.predict(make_batch(), verbose=0), atol=1e-6)
+    for name in ("projected", "shared", "private", "reconstructed"):
+        assert {m: v.shape for m, v in explained[name].items()} == dict.fromkeys(DIMS, (5, 4))
+    assert explained["attention"].shape == (5, 2, 4, 4)
+    np.testing.assert_allclose(explained["attention"].sum(axis=-1), 1.0, atol=1e-6)
+    recomputed = to_numpy(model.backbone(make_batch()))
+    np.testing.assert_allclose(explained["shared"]["visual"], recomputed["shared"]["visual"], atol=1e-6)
+    assert "reconstructed" not in make(reconstruction_weight=0).explain(make_batch())
+
+
+def test_activations():
+    prelu = make(backbone={"activation": "prelu"})
+    (slope,) = prelu.backbone.activation_layer.get_weights()
+    assert slope.tolist() == [0.25]
+    assert sum("activation" in w.path for w in prelu.weights) == 1
+    leaky = make(backbone={"activation": "leaky_relu"}).backbone.activation_layer
+    assert float(leaky(np.array([[-1.0]], "float32"))[0, 0]) == pytest.approx(-0.01)
+
+
+@pytest.mark.parametrize("task", [MISARegressor, MISAClassifier])
+def test_every_argument_is_in_the_configuration(task):
+    model = make(task)
+    for cls, instance in ((MISABackbone, model.backbone), (task.__mro__[1], model)):
+        arguments = set(inspect.signature(cls.__init__).parameters) - {"self", "kwargs"}
+        assert arguments <= set(instance.get_config())
+    changed = {"dropout": 0.2, "difference_weight": 0.9, "num_moments": 3, "shared_decoder": True}
+    config = task.from_config(make(task, **changed).get_config()).get_config()
+    assert {name: config[name] for name in changed} == changed

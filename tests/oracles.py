@@ -1,0 +1,83 @@
+"""Oracles in plain NumPy, and what the tests share."""
+
+import keras
+import numpy as np
+
+
+def sigmoid(x):
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def layer_norm(x, gamma, beta, epsilon=1e-5):
+    centred = x - x.mean(axis=-1, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + epsilon) * gamma + beta
+
+
+def lstm(steps, kernel, recurrent, bias):
+    """Hidden state after each step, `(time, units)`, of one row."""
+    h = c = np.zeros(recurrent.shape[0])
+    states = []
+    for step in steps:
+        i, f, g, o = np.split(step @ kernel + h @ recurrent + bias, 4)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        states.append(h)
+    return np.array(states)
+
+
+def utterance_vector(encoder, steps):
+    """What `UtteranceEncoder` must give for one row of real steps only, from its weights."""
+
+    def both(layers, x):
+        weights = [[np.asarray(w, "float64") for w in layer.get_weights()] for layer in layers]
+        return lstm(x, *weights[0]), lstm(x[::-1], *weights[1])[::-1]
+
+    forward_1, backward_1 = both(encoder.lstm_1, steps)
+    gamma, beta = encoder.layer_norm.get_weights()
+    forward_2, backward_2 = both(encoder.lstm_2, layer_norm(np.hstack([forward_1, backward_1]), gamma, beta))
+    return np.concatenate([forward_1[-1], forward_2[-1], backward_1[0], backward_2[0]])
+
+
+def gradient(function, x):
+    """Gradient of a scalar function of one array, on whatever backend is in use."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        x = tf.constant(x)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = function(x)
+        return tape.gradient(y, x).numpy()
+    if backend == "jax":
+        import jax
+
+        return np.asarray(jax.grad(function)(x))
+    import torch
+
+    x = torch.tensor(x, requires_grad=True)
+    function(x).backward()
+    return x.grad.numpy()
+
+
+def dtype_of(tensor):
+    return keras.backend.standardize_dtype(tensor.dtype)
+
+
+def to_numpy(structure):
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, structure)
+
+
+def assert_equal(actual, expected, atol=1e-6):
+    keras.tree.assert_same_structure(actual, expected)
+    for a, e in zip(keras.tree.flatten(actual), keras.tree.flatten(expected), strict=True):
+        np.testing.assert_allclose(np.asarray(a, "float32"), np.asarray(e, "float32"), atol=atol, rtol=1e-5)
+
+
+def sequence(dim, lengths, time=None, seed=0):
+    """Inputs of an `UtteranceEncoder`, with NaN beyond the lengths."""
+    lengths = np.array(lengths, "int32")
+    time = time or max(int(lengths.max()), 1)
+    values = np.random.default_rng(seed).normal(size=(len(lengths), time, dim)).astype("float32")
+    values[np.arange(time)[None, :] >= lengths[:, None]] = np.nan
+    return {"values": values, "lengths": lengths}
