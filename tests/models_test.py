@@ -161,8 +161,8 @@ def test_save_load_fit_further(tmp_path):
         import tensorflow as tf
 
         model.export(tmp_path / "saved", verbose=False)
-        served = tf.saved_model.load(tmp_path / "saved").serve(batch)
-        np.testing.assert_allclose(served, model.predict(batch, verbose=0), atol=1e-6)
+        served = tf.saved_model.load(tmp_path / "saved")
+        np.testing.assert_allclose(served.serve(batch), model.predict(batch, verbose=0), atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])

@@ -32,10 +32,10 @@ VIEW_NOISE = 0.45  # Standard deviation of e_m: what one modality gets wrong abo
 SCORE_NOISE = 1.0  # σ: what nothing explains.
 
 VOCABULARY_SIZE, WORD_DIM = 600, 50
-WORD_SPREAD = 1.5  # Standard deviation of what words mean: wider than what utterances say.
-WORD_CHOICE_NOISE = 0.5  # Standard deviation of what makes a speaker take one word and not its neighbour.
+WORD_SPREAD = 1.2  # Standard deviation of what words mean: wider than what utterances say.
+WORD_CHOICE_NOISE = 0.2  # Standard deviation of what makes a speaker take one word and not its neighbour.
 WORD_VECTOR_NOISE = 0.05
-FEATURE_VARIANCE = {"signal": 0.75, "nuisance": 0.2, "noise": 0.05}  # Shares of each visual or acoustic feature.
+FEATURE_VARIANCE = {"signal": 0.9, "nuisance": 0.07, "noise": 0.03}  # Shares of each visual or acoustic feature.
 NUISANCE_MEMORY = 0.6  # Correlation of a nuisance factor with itself one step earlier.
 
 # Zero mean, unit variance, and otherwise as different as distributions can be: two values, skewed, flat.
@@ -239,7 +239,7 @@ def _say(rng, signal, meanings, length):
 
 def _show(rng, signal, mixture, length):
     """Features of about unit variance: the signal, more in some steps than in others, slow nuisance and white noise."""
-    salience = rng.uniform(0.0, 2.0, size=(length, 1))
+    salience = rng.uniform(0.5, 1.5, size=(length, 1))
     nuisance = rng.normal(size=(length, NUISANCE_DIM))
     for step in range(1, length):
         nuisance[step] = NUISANCE_MEMORY * nuisance[step - 1] + np.sqrt(1 - NUISANCE_MEMORY**2) * nuisance[step]

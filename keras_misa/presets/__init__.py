@@ -43,8 +43,8 @@ SYNTHETIC_SUBSPACES = {
     **CMU_MOSI,
     # Chosen on the validation split of the built-in dataset, to train in minutes; nothing of the paper's.
     "batch_size": 32,
-    "learning_rate": 1e-3,
-    "learning_rate_decay": 0.85,  # an epoch
+    "learning_rate": 5e-4,
+    "learning_rate_decay": 0.9,  # an epoch
     "trainable_embeddings": False,  # the made-up words' vectors are right as they are
     "patience": 8,
 }
