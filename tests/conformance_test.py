@@ -122,5 +122,5 @@ def test_jit(case):
         import jax
 
         state = [[v.value for v in part] for part in (layer.trainable_variables, layer.non_trainable_variables)]
-        compiled = jax.jit(lambda x: layer.stateless_call(*state, x, training=False)[0])
+        compiled = jax.jit(lambda x: layer.stateless_call(*state, x)[0])
     assert_equal(to_numpy(compiled(inputs)), expected, atol=1e-5)
