@@ -66,7 +66,14 @@ class TestUtteranceEncoder:
         assert slope[0].any()
 
     def test_empty_utterance_gives_zeros(self):
-        assert not to_numpy(UtteranceEncoder(3)(sequence(3, [2, 0])))[1].any()
+        encoder = UtteranceEncoder(3)
+        inputs = sequence(3, [2, 0])
+        encoder(inputs)
+        rng = np.random.default_rng(0)  # with zero biases a zeroed step would give zeros anyway
+        encoder.set_weights([rng.normal(size=w.shape) for w in encoder.get_weights()])
+        outputs = to_numpy(encoder(inputs))
+        assert outputs[0].all()
+        assert not outputs[1].any()
 
     def test_errors(self):
         with pytest.raises(ValueError, match="Received: feature_dim=0"):
@@ -241,5 +248,7 @@ class TestModalityFusion:
             ModalityFusion(MODALITIES, ["public"])
         with pytest.raises(ValueError, match=r"at least one.*Received: fused=\(\)"):
             ModalityFusion(MODALITIES, ())
+        with pytest.raises(ValueError, match="Received: num_heads=0"):
+            ModalityFusion(MODALITIES, num_heads=0)
         with pytest.raises(ValueError, match="Received: num_heads=4, vectors of size 6"):
             ModalityFusion(MODALITIES, num_heads=4)(representations())

@@ -52,6 +52,8 @@ class ModalityFusion(keras.layers.Layer):
         self.fused = check_names("fused", fused, ("projected", *SUBSPACES))
         if not self.fused:
             raise ValueError(f"`fused` must name at least one kind of vector. Received: fused={fused}")
+        if num_heads < 1:
+            raise ValueError(f"`num_heads` must be a positive integer. Received: num_heads={num_heads}")
         self.num_heads = num_heads
         self.feedforward_dim = feedforward_dim
         self.dropout = dropout
