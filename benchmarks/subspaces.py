@@ -1,8 +1,9 @@
 """Does each part of MISA help on data whose factors are known, and where do the factors end up?
 
 Trains MISA, its ablations and its variants on the built-in synthetic dataset over several seeds, each by the command
-`keras-misa train`, and prints two tables: the error against the best reachable one, and the held-out R² of the true
-factors from the learned vectors. Finished runs are kept in the output folder and not trained again.
+`keras-misa train`, and prints three tables: the error against the best reachable one; the held-out R² of the true
+factors from the learned vectors; and the share of the vectors' variance that each true factor explains. Finished runs
+are kept in the output folder and not trained again.
 
     python benchmarks/subspaces.py --seeds 5 --output runs/subspaces
     python benchmarks/subspaces.py --quick
@@ -19,6 +20,8 @@ import sys
 import tempfile
 
 import numpy as np
+
+from keras_misa.experiments.train import EXPLANATIONS
 
 MODELS = {
     "MISA": [],
@@ -75,14 +78,18 @@ def report(options, output):
     for model in options.models:
         mae, corr = (column(results, model, options.seeds, "metrics", name) for name in ("mae", "corr"))
         print(f"| {model} | {spread(mae)} | {mae.mean() / best - 1:+.1%} | {spread(corr)} |")
-    print("\nHeld-out R² of the true factors (columns) from the learned vectors.\n")
-    print(f"| model | vectors | {' | '.join(FACTORS)} |\n|---|---|{'---|' * len(FACTORS)}")
-    for model in options.models:
-        for vectors in results[model, 0]["explanation"]["factors"]:
-            cells = [
-                spread(column(results, model, options.seeds, "explanation", "factors", vectors, f)) for f in FACTORS
-            ]
-            print(f"| {model} | {vectors} | {' | '.join(cells)} |")
+    for name, title in EXPLANATIONS.items():
+        if name == "attention":
+            continue
+        print(f"\n{title}.\n\n| model | vectors | {' | '.join(FACTORS)} |\n|---|---|{'---|' * len(FACTORS)}")
+        for model in options.models:
+            for vectors in results[model, 0]["explanation"][name]:
+                cells = [
+                    spread(column(results, model, options.seeds, "explanation", name, vectors, f))
+                    for f in FACTORS
+                    if f in results[model, 0]["explanation"][name][vectors]
+                ]
+                print(f"| {model} | {vectors} | {' | '.join(cells)} |")
 
 
 def train(run, arguments):

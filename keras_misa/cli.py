@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import logging
 import os
 import sys
 import tempfile
@@ -114,6 +115,8 @@ def _names(text):
 
 def _train(quiet, **settings):
     _prepare_libraries()
+    if quiet:
+        logging.getLogger("keras_misa").setLevel(logging.ERROR)
     from keras_misa.experiments import train
 
     train(quiet=quiet, **settings)
@@ -130,8 +133,6 @@ def _evaluate(**settings):
 
 def _prepare_libraries():
     """Import the heavy libraries and keep their chatter off the terminal; their errors still show."""
-    import logging
-
     with _stderr_held_back():
         import tensorflow  # noqa: F401
         import tensorflow_datasets as tfds

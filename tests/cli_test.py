@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import mean_absolute_error
 
 from keras_misa.cli import main
-from keras_misa.experiments import make_config, subspace_scores
+from keras_misa.experiments import make_config, subspace_scores, variance_shares
 from keras_misa.presets import PRESETS
 
 FOLDER = pathlib.Path(__file__).parents[1] / "datasets" / "cmu_mosi" / "dummy_data"
@@ -152,6 +152,22 @@ def test_subspace_scores_against_known_answers():
     assert scores["shared"]["f"] == pytest.approx(1.0, abs=1e-3)
     assert scores["private"]["f"] == pytest.approx(0.0, abs=0.02)
     assert scores["half"]["f"] == pytest.approx(0.5, abs=0.03)
+
+
+def test_variance_shares_against_known_answers():
+    rng = np.random.default_rng(0)
+    f, g, noise = rng.normal(size=(3, 4000, 1))
+    # Columns of variance 4 (f), 1 (g) and 1 (neither): shares 4/6, 1/6.
+    shares = variance_shares({"x": np.hstack([5 + 2 * f, g, noise]), "none": 0 * f}, {"f": f, "g": g})
+    assert shares["x"] == pytest.approx({"f": 4 / 6, "g": 1 / 6}, abs=0.02)
+    both = variance_shares({"x": f + g}, {"fg": np.hstack([f, g])})
+    assert both["x"]["fg"] == pytest.approx(1.0)
+
+
+def test_one_video_is_warned_of(folders, tmp_path, capsys):
+    arguments = ["--dataset=cmu_mosi", f"--data-dir={folders['data']}", "--epochs=1", "--hidden-dim=8"]
+    assert main(["train", *arguments, "--split-by=video:0.3,0.3,0.4", f"--output={tmp_path / 'run'}"]) == 0
+    assert "is one video, one speaker" in capsys.readouterr().out
 
 
 def test_saved_model_of_a_run_is_plain_keras(run):

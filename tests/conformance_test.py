@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from oracles import assert_equal, dtype_of, sequence, to_numpy
 
-from keras_misa import layers, models
+from keras_misa import layers, metrics, models
 
 pytestmark = pytest.mark.backends
 VECTORS = {m: np.random.default_rng(i).random((4, 6)).astype("float32") for i, m in enumerate(("text", "visual"))}
@@ -124,3 +124,26 @@ def test_jit(case):
         state = [[v.value for v in part] for part in (layer.trainable_variables, layer.non_trainable_variables)]
         compiled = jax.jit(lambda x: layer.stateless_call(*state, x)[0])
     assert_equal(to_numpy(compiled(inputs)), expected, atol=1e-5)
+
+
+METRICS = {
+    "BinarySentimentAccuracy": {"boundary": "positive"},
+    "BinarySentimentF1": {"boundary": "positive"},
+    "PearsonCorrelation": {},
+    "SentimentClassAccuracy": {"num_classes": 5},
+}
+
+
+def test_no_public_metric_is_missing():
+    assert set(METRICS) == {name for name in metrics.__all__ if isinstance(getattr(metrics, name), type)}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_metric_comes_back_from_its_configuration(name):
+    metric = getattr(metrics, name)(**METRICS[name], name="other")
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
+    y, p = np.array([-2.0, 0.0, 1.0, 2.6]), np.array([-1.0, 0.5, 1.4, -2.0])
+    for m in (metric, copy):
+        m.update_state(y, p)
+    assert float(copy.result()) == float(metric.result())
+    assert (copy.name, copy.get_config()) == ("other", metric.get_config())

@@ -201,6 +201,11 @@ class TestPenalties:
                 penalty(0)
         with pytest.raises(ValueError, match="Received: reduction='max'"):
             DifferencePenalty(reduction="max")
+        with pytest.raises(ValueError, match="Received: num_moments=0"):
+            SimilarityPenalty(num_moments=0)
+        for bounds in ((1.0, 0.0), (0.0, 1.0, 2.0)):
+            with pytest.raises(ValueError, match="Received: bounds="):
+                SimilarityPenalty(bounds=bounds)
         with pytest.raises(ValueError, match=r"Received representations: \['projected'\]"):
             ReconstructionPenalty()({"projected": vectors()})
         with pytest.raises(TypeError, match="compute_term"):

@@ -220,6 +220,51 @@ def test_every_argument_is_in_the_configuration(task):
     for cls, instance in ((MISABackbone, model.backbone), (task.__mro__[1], model)):
         arguments = set(inspect.signature(cls.__init__).parameters) - {"self", "kwargs"}
         assert arguments <= set(instance.get_config())
+        assert not [name for name in arguments - {"dtype"} if not hasattr(instance, name)]
     changed = {"dropout": 0.2, "difference_weight": 0.9, "num_moments": 3, "shared_decoder": True}
     config = task.from_config(make(task, **changed).get_config()).get_config()
     assert {name: config[name] for name in changed} == changed
+
+
+def test_sample_weights_weigh_the_task_alone():
+    weights = np.array([1.0, 0.0, 2.0, 0.5, 1.0], "float32")
+    model = make()
+    model.compile(run_eagerly=True)
+    plain, weighted = (
+        model.evaluate(make_batch(), LABELS, sample_weight=w, batch_size=5, verbose=0, return_dict=True)
+        for w in (None, weights)
+    )
+    errors = (model.predict(make_batch(), verbose=0)[:, 0] - LABELS) ** 2
+    assert weighted["task"] == pytest.approx(np.mean(weights * errors), abs=1e-5)
+    for name in TERMS - {"task"}:
+        assert weighted[name] == pytest.approx(plain[name], abs=1e-6), name
+
+
+def test_explaining_leaves_training_and_evaluation_as_they_were():
+    model = make()
+    before = evaluate(model)
+    model.explain(make_batch())
+    assert model.evaluate(make_batch(), LABELS, batch_size=5, verbose=0, return_dict=True) == pytest.approx(before)
+    assert set(model.fit(make_batch(), LABELS, verbose=0).history) >= TERMS
+
+
+def test_frozen_embeddings_stay_frozen_after_loading(tmp_path):
+    encoder = WordUtteranceEncoder(5, 3, trainable_embeddings=False)
+    model = MISARegressor(MISABackbone({"text": encoder}, hidden_dim=4), feedforward_dim=8)
+    vectors = np.arange(15, dtype="float32").reshape(5, 3)
+    encoder.set_vectors(vectors)
+    model.compile()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    batch = {"text": {"values": np.array([[1, 2], [3, 4]], "int32"), "lengths": np.array([2, 1], "int32")}}
+    loaded.fit(batch, np.ones(2), verbose=0)
+    (table,) = loaded.backbone.encoders["text"].embedding.get_weights()
+    np.testing.assert_array_equal(table, vectors)
+
+
+def test_a_saved_model_does_not_bring_its_backends_compiler_along():
+    model = make()
+    model.compile()
+    assert model.get_compile_config()["jit_compile"] is None
+    model.compile(jit_compile=False)
+    assert model.get_compile_config()["jit_compile"] is False

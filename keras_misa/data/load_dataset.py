@@ -4,6 +4,7 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import logging
 import pathlib
 
 import numpy as np
@@ -12,6 +13,7 @@ from keras_misa.data.split_by_video import SPLITS, split_by_video
 from keras_misa.data.word_table import WordTable, read_word_table
 
 WORD_TABLE_FILE = "embedding_and_mapping.pt"
+_logger = logging.getLogger(__name__)
 
 
 def prepare_dataset(name, data_dir=None, manual_dir=None):
@@ -66,7 +68,7 @@ def prepare_dataset(name, data_dir=None, manual_dir=None):
             "Received: manual_dir=None"
         )
     if stale:
-        print(f"{name}: the files in manual_dir have changed since it was prepared: building it again.")
+        _logger.warning("%s: the files in manual_dir have changed since it was prepared: building it again.", name)
     builder.download_and_prepare(
         download_config=tfds.download.DownloadConfig(
             manual_dir=manual_dir, download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS

@@ -44,3 +44,37 @@ def subspace_scores(train_vectors, train_factors, test_vectors, test_factors, ri
             total = ((truth - truth.mean(axis=0)) ** 2).sum(axis=0)
             scores[name][factor] = float(np.mean(1.0 - residual / total))
     return scores
+
+
+def variance_shares(vectors, factors):
+    r"""Share of the vectors' variance that each known factor explains linearly.
+
+    $$\text{share} = 1 - \frac{\sum_{n,k} (x_{nk} - \hat x_{nk})^2}{\sum_{n,k} (x_{nk} - \bar x_k)^2}$$
+
+    with $\hat x$ the least-squares regression of all coordinates of the vectors on the factor. R² of a factor *from*
+    the vectors (`subspace_scores`) does not see how loudly they tell it; this does. Of independent factors the shares
+    add up to at most one; what is left is noise, or a factor told in a curve.
+
+    Args:
+        vectors: dict, name → `(rows, size)`.
+        factors: dict, name → `(rows, size)`, the same rows.
+
+    Returns:
+        Dict, name of vectors → dict, name of factor → share in [0, 1].
+
+    Example:
+        >>> f = np.array([[-1.0], [1.0], [-1.0], [1.0]])
+        >>> g = np.array([[-1.0], [-1.0], [1.0], [1.0]])
+        >>> shares = variance_shares({"shared": np.hstack([3 * f, g])}, {"f": f, "g": g})["shared"]
+        >>> print(f"{shares['f']:.2f} {shares['g']:.2f}")
+        0.90 0.10
+    """
+    shares = {}
+    for name, x in vectors.items():
+        x = np.asarray(x, "float64") - np.mean(x, axis=0, dtype="float64")
+        shares[name] = {}
+        for factor, f in factors.items():
+            f = np.asarray(f, "float64") - np.mean(f, axis=0, dtype="float64")
+            coefficients, *_ = np.linalg.lstsq(f, x, rcond=None)
+            shares[name][factor] = float(1.0 - ((x - f @ coefficients) ** 2).sum() / max((x**2).sum(), 1e-30))
+    return shares

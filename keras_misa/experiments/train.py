@@ -20,7 +20,7 @@ from keras_misa.experiments.evaluate import (
 from keras_misa.experiments.make_config import make_config
 from keras_misa.experiments.report import metrics_table, plot_curves, scores_table
 from keras_misa.experiments.run_folder import atomic_path, write_csv, write_json
-from keras_misa.experiments.subspace_scores import subspace_scores
+from keras_misa.experiments.subspace_scores import subspace_scores, variance_shares
 
 
 def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
@@ -137,6 +137,7 @@ def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
 EXPLANATIONS = {
     "attention": "Average attention over the test split: how much each row looks at each column",
     "factors": "Held-out R² of the true factors (columns) from the learned vectors (rows)",
+    "variance": "Share of the learned vectors' variance (rows) that each true factor (columns) explains",
 }
 
 
@@ -156,6 +157,7 @@ def _explain(model, dims, batches, examples):
             {name: examples[split]["factors"][name] for name in ("shared", *dims)} for split in explained
         )
         explanation["factors"] = subspace_scores(vectors["train"], train_factors, vectors["test"], test_factors)
+        explanation["variance"] = variance_shares(vectors["test"], test_factors)
     return explanation
 
 
@@ -185,6 +187,12 @@ def _print_summary(console, config, dims, summary, word_table):
             highlight=False,
             soft_wrap=True,
         )
+        if counts["videos"] == 1:
+            console.print(
+                f"  [yellow]{split} is one video, one speaker: what is measured on it says little.[/yellow]",
+                highlight=False,
+                soft_wrap=True,
+            )
 
 
 def _prediction_rows(examples, predictions):

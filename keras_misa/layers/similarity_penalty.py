@@ -5,7 +5,7 @@ import itertools
 import keras
 
 from keras_misa.layers.penalty import Penalty
-from keras_misa.losses import central_moment_discrepancy
+from keras_misa.losses.central_moment_discrepancy import central_moment_discrepancy, check_arguments
 
 
 @keras.saving.register_keras_serializable("keras_misa")
@@ -28,7 +28,7 @@ class SimilarityPenalty(Penalty):
         `representations`, untouched.
 
     Raises:
-        ValueError: If `weight` is not positive.
+        ValueError: If `weight` is not positive, `num_moments` is below 1, or `bounds` is not an interval.
 
     Example:
         >>> import numpy as np
@@ -41,6 +41,7 @@ class SimilarityPenalty(Penalty):
 
     def __init__(self, weight=1.0, num_moments=5, bounds=(0.0, 1.0), **kwargs):
         super().__init__(weight, **kwargs)
+        check_arguments(num_moments, bounds)
         self.num_moments = num_moments
         self.bounds = tuple(bounds)
 

@@ -36,11 +36,8 @@ def central_moment_discrepancy(x, y, num_moments=5, bounds=(0.0, 1.0)):
     Reference:
         Zellinger et al. Central Moment Discrepancy (CMD) for domain-invariant representation learning. ICLR 2017.
     """
-    if num_moments < 1:
-        raise ValueError(f"`num_moments` must be at least 1. Received: num_moments={num_moments}")
+    check_arguments(num_moments, bounds)
     low, high = bounds
-    if not low < high:
-        raise ValueError(f"`bounds` must be a pair (a, b) with a < b. Received: bounds={bounds}")
     x = ops.cast(x, "float32")
     y = ops.cast(y, "float32")
     mean_x = ops.mean(x, axis=0)
@@ -54,6 +51,14 @@ def central_moment_discrepancy(x, y, num_moments=5, bounds=(0.0, 1.0)):
         power_y = power_y * centred_y
         discrepancy = discrepancy + _norm(ops.mean(power_x, axis=0) - ops.mean(power_y, axis=0))
     return discrepancy
+
+
+def check_arguments(num_moments, bounds):
+    """Raise if `num_moments` is below 1 or `bounds` is not an interval."""
+    if num_moments < 1:
+        raise ValueError(f"`num_moments` must be at least 1. Received: num_moments={num_moments}")
+    if len(bounds) != 2 or not bounds[0] < bounds[1]:
+        raise ValueError(f"`bounds` must be a pair (a, b) with a < b. Received: bounds={bounds}")
 
 
 def _norm(vector):

@@ -21,6 +21,7 @@ class MISABackbone(keras.Model):
             *base* (section 5.2.3).
         subspace_activation: of the shared and private vectors.
         epsilon: of the layer normalisation after the projection; PyTorch's 1e-5 by default.
+        dtype: dtype or policy of projections and subspaces, such as `"mixed_bfloat16"`; each encoder has its own.
 
     Call arguments:
         inputs: the batch: dict, modality name → that encoder's inputs, for example

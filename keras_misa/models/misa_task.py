@@ -35,6 +35,8 @@ class MISATask(keras.Model):
             `subspace_activation`, sigmoid or tanh; any other activation needs it.
         difference_reduction: `"mean"`, the published code's, or `"sum"`, the paper's.
         shared_decoder: `False`, the published code's decoder for each modality, or `True`, the paper's one for all.
+        dtype: dtype or policy of fusion and head; `None`, the default, takes the backbone's. Penalties and output are
+            float32 always.
 
     A loss whose vectors the backbone does not make is left out: *inv* has no difference loss, *base* none at all.
     """
@@ -105,21 +107,19 @@ class MISATask(keras.Model):
         self._representations = representations
         self._attention = attention
         self._term_trackers = {n: keras.metrics.Mean(name=n) for n in ("task", *(p.name for p in penalties))}
-        self._arguments = {
-            "num_outputs": num_outputs,
-            "fused": fused,
-            "similarity_weight": similarity_weight,
-            "difference_weight": difference_weight,
-            "reconstruction_weight": reconstruction_weight,
-            "dropout": dropout,
-            "fusion_dropout": fusion_dropout,
-            "num_heads": num_heads,
-            "feedforward_dim": feedforward_dim,
-            "num_moments": num_moments,
-            "similarity_bounds": similarity_bounds,
-            "difference_reduction": difference_reduction,
-            "shared_decoder": shared_decoder,
-        }
+        self.num_outputs = num_outputs
+        self.fused = fused
+        self.similarity_weight = similarity_weight
+        self.difference_weight = difference_weight
+        self.reconstruction_weight = reconstruction_weight
+        self.dropout = dropout
+        self.fusion_dropout = fusion_dropout
+        self.num_heads = num_heads
+        self.feedforward_dim = feedforward_dim
+        self.num_moments = num_moments
+        self.similarity_bounds = similarity_bounds
+        self.difference_reduction = difference_reduction
+        self.shared_decoder = shared_decoder
 
     def compile(self, optimizer="auto", loss="auto", *, metrics="auto", jit_compile=None, **kwargs):
         """Keras's `compile`, with defaults that need no argument.
@@ -140,9 +140,16 @@ class MISATask(keras.Model):
             loss = self.default_loss()
         if isinstance(metrics, str) and metrics == "auto":
             metrics = self.default_metrics()
+        self._jit_compile_is_default = jit_compile is None
         if jit_compile is None:
             jit_compile = False if keras.backend.backend() == "tensorflow" else "auto"
         super().compile(optimizer, loss, metrics=metrics, jit_compile=jit_compile, **kwargs)
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        if config and self._jit_compile_is_default:
+            config["jit_compile"] = None  # may be loaded on another backend
+        return config
 
     def compile_from_config(self, config):
         # Keras does this itself only where `compile` is its own.
@@ -152,11 +159,20 @@ class MISATask(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         total = super().compute_loss(x, y, y_pred, sample_weight, training)
-        terms = {"task": total * _replicas() - sum(self.losses)}
+        # Keras has divided the total by the replicas, and `losses` not.
+        terms = {"task": total * self._num_replicas() - sum(self.losses)}
         terms.update((penalty.name, penalty.take_term()) for penalty in self.penalties)
         for name, term in terms.items():
             self._term_trackers[name].update_state(ops.stop_gradient(term), sample_weight=ops.shape(y_pred)[0])
         return total
+
+    @staticmethod
+    def _num_replicas():
+        if keras.backend.backend() != "tensorflow":
+            return 1
+        from keras_misa import _tensorflow
+
+        return _tensorflow.num_replicas()
 
     def explain(self, x, batch_size=None, verbose=0):
         """Predict, and show what the prediction was made of.
@@ -189,7 +205,19 @@ class MISATask(keras.Model):
             "trainable": self.trainable,
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
             "backbone": keras.saving.serialize_keras_object(self.backbone),
-            **self._arguments,
+            "num_outputs": self.num_outputs,
+            "fused": self.fused,
+            "similarity_weight": self.similarity_weight,
+            "difference_weight": self.difference_weight,
+            "reconstruction_weight": self.reconstruction_weight,
+            "dropout": self.dropout,
+            "fusion_dropout": self.fusion_dropout,
+            "num_heads": self.num_heads,
+            "feedforward_dim": self.feedforward_dim,
+            "num_moments": self.num_moments,
+            "similarity_bounds": self.similarity_bounds,
+            "difference_reduction": self.difference_reduction,
+            "shared_decoder": self.shared_decoder,
         }
 
     @classmethod
@@ -198,12 +226,3 @@ class MISATask(keras.Model):
         for key in ("dtype", "backbone"):
             config[key] = keras.saving.deserialize_keras_object(config[key])
         return cls(**config)
-
-
-def _replicas():
-    """By how many replicas Keras has divided the total loss: several under a TensorFlow strategy only."""
-    if keras.backend.backend() != "tensorflow":
-        return 1
-    import tensorflow as tf
-
-    return tf.distribute.get_strategy().num_replicas_in_sync
