@@ -28,13 +28,16 @@ HYPERPARAMETERS = {
 
 def main(arguments=None):
     """Run the command line; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character shows ?
     parser = _make_parser()
     options = vars(parser.parse_args(arguments))
     command = options.pop("command")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         command(**options)
-    except (ValueError, TypeError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+    except (ValueError, TypeError, OSError) as error:
         if os.environ.get("KERAS_MISA_DEBUG"):
             raise
         print(f"keras-misa: {error}", file=sys.stderr)
@@ -81,6 +84,11 @@ def _make_parser():
     train.add_argument("--epochs", type=int, help="the most epochs (default 500; early stopping comes first)")
     train.add_argument("--seed", type=int, help="of weights, dropout and shuffling (default 0)")
     train.add_argument("--dtype", choices=("float32", "mixed_bfloat16", "mixed_float16"), help="default float32")
+    train.add_argument(
+        "--protocol",
+        choices=("default", "reference"),
+        help="how to initialise, optimise and stop: default, or the published code's way",
+    )
     train.add_argument("--quiet", action="store_true", help="print nothing but errors")
     model = train.add_argument_group("model", "the paper's variants and ablations")
     model.add_argument("--modalities", type=_names, metavar="NAMES", help="comma-separated, such as text,visual")
@@ -89,6 +97,9 @@ def _make_parser():
     )
     model.add_argument(
         "--fused", type=_names, metavar="NAMES", help="what is fused: private (sFusion), shared (iFusion), …"
+    )
+    model.add_argument(
+        "--similarity", choices=("cmd", "mmd", "adversarial"), help="what makes shared vectors alike (default cmd)"
     )
     hyperparameters = train.add_argument_group("hyper-parameters", "defaults are the dataset's preset")
     for name, (kind, text) in HYPERPARAMETERS.items():
@@ -101,6 +112,22 @@ def _make_parser():
     evaluate.add_argument("run", help="folder that `train` wrote")
     evaluate.add_argument("--split", default="test", choices=("train", "validation", "test"))
     _add_data_arguments(evaluate)
+
+    convert = commands.add_parser(
+        "convert",
+        help="turn a checkpoint of the published PyTorch code into a Keras model",
+        description="Turn a state dict that the published PyTorch code has saved into a Keras model. PyTorch is not "
+        "needed, and nothing in the file is run. All sizes are read from the file.",
+    )
+    convert.set_defaults(command=_convert)
+    convert.add_argument("checkpoint", help="file of torch.save(model.state_dict(), …)")
+    convert.add_argument("--out", required=True, metavar="FILE", help="Keras model to write, such as model.keras")
+    convert.add_argument(
+        "--activation", default="relu", help="the checkpoint's: relu (default), leaky_relu, prelu, elu, tanh"
+    )
+    convert.add_argument("--dropout", type=float, default=0.5, help="rate in the head (default 0.5)")
+    convert.add_argument("--bert-num-heads", type=int, metavar="int", help="of BERT (default: one for each 64 numbers)")
+    convert.add_argument("--force", action="store_true", help="replace FILE if it exists")
     return parser
 
 
@@ -110,13 +137,12 @@ def _add_data_arguments(parser):
 
 
 def _names(text):
-    return () if text == "none" else tuple(text.split(","))
+    return () if text == "none" else tuple(name.strip() for name in text.split(","))
 
 
 def _train(quiet, **settings):
     _prepare_libraries()
-    if quiet:
-        logging.getLogger("keras_misa").setLevel(logging.ERROR)
+    logging.getLogger("keras_misa").setLevel(logging.ERROR if quiet else logging.WARNING)
     from keras_misa.experiments import train
 
     train(quiet=quiet, **settings)
@@ -124,11 +150,38 @@ def _train(quiet, **settings):
 
 def _evaluate(**settings):
     _prepare_libraries()
+    logging.getLogger("keras_misa").setLevel(logging.WARNING)
     from rich.console import Console
 
     from keras_misa.experiments import evaluate
 
     evaluate(console=Console(), **settings)
+
+
+def _convert(checkpoint, out, force, **arguments):
+    _prepare_libraries()
+    import pathlib
+    import warnings
+
+    from keras_misa import convert
+    from keras_misa.experiments.run_folder import atomic_path
+
+    if not out.endswith(".keras"):
+        raise ValueError(f"The name of a Keras model ends in .keras. Received: --out {out}")
+    if pathlib.Path(out).exists() and not force:
+        raise FileExistsError(f"The file exists; --force replaces it. Received: --out {out}")
+    state_dict = convert.read_torch_checkpoint(checkpoint)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        num_classes = len(state_dict.get("fusion.fusion_layer_3.bias", [0]))
+        model = convert.model_from_state_dict(state_dict, num_classes=num_classes, **arguments)
+    for warning in caught:
+        if warning.category is UserWarning:
+            print(warning.message)
+    model.compile()
+    with atomic_path(pathlib.Path(out)) as temporary:
+        model.save(temporary)
+    print(f"{type(model).__name__} of {model.count_params():,} weights written to {out}")
 
 
 def _prepare_libraries():

@@ -2,8 +2,11 @@
 
 import csv
 import json
+import os
 import pathlib
 import shutil
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -108,6 +111,14 @@ def test_user_errors_are_one_line(run, folders, capsys, tmp_path):
     for arguments, message in (
         (["train", "--output", str(run), *data], "must be new or empty"),
         (["train", "--dataset", "nothing", *data], "no dataset of this name"),
+        (["train", "--dataset", "../x", *data], "a plain word"),
+        (["train", "--dataset", "mnist", *data], "does not build this dataset"),
+        (["train", "--epochs", "0", *data], "Received: epochs=0"),
+        (
+            ["train", "--dataset", "cmu_mosi", "--modalities", "visual", "--word-table", "x", *data],
+            "needs the modality",
+        ),
+        (["train", "--dataset", "cmu_mosi", "--modalities", "visual, visual", *data], "each once"),
         (["evaluate", str(tmp_path)], "lacks config.json"),
         (["train", "--dataset", "cmu_mosi", "--fused", "public", "--output", str(tmp_path / "x"), *data], "fused"),
     ):
@@ -126,6 +137,39 @@ def test_damaged_file_is_named(tmp_path, capsys):
     assert "dev.pkl" in capsys.readouterr().err
 
 
+def test_damaged_runs_are_named(run, folders, tmp_path, capsys):
+    damages = {
+        "config.json": (b"{", b"{}", b"[]", b'{"settings": {}, "data": {}}'),
+        "model.keras": (b"", (run / "model.keras").read_bytes()[:1000]),
+    }
+    for name, contents in damages.items():
+        for number, content in enumerate(contents):
+            damaged = tmp_path / f"{name}-{number}"
+            shutil.copytree(run, damaged)
+            (damaged / name).write_bytes(content)
+            assert main(["evaluate", str(damaged), "--data-dir", str(folders["data"])]) == 2
+            assert name in capsys.readouterr().err
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(run, unfinished)
+    (unfinished / "metrics.json").unlink()
+    assert main(["evaluate", str(unfinished)]) == 2
+    assert "not a finished run: it lacks metrics.json" in capsys.readouterr().err
+
+
+def test_other_files_than_those_of_the_run_are_told(run, folders, tmp_path, caplog):
+    folder = tmp_path / "files"
+    folder.mkdir()
+    shutil.copy(FOLDER / "test.pkl", folder)
+    shutil.copytree(folders["data"], tmp_path / "data")
+    assert main(["evaluate", str(run), f"--manual-dir={folder}", f"--data-dir={tmp_path / 'data'}"]) == 0
+    assert "not the files that the run was trained on" in caplog.text
+
+
+def test_any_terminal_can_show_the_help():
+    command = [sys.executable, "-m", "keras_misa.cli", "train", "--help"]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+
+
 def test_presets_are_table_6():
     keys = ["activation", "batch_size", "similarity_weight", "difference_weight", "reconstruction_weight"]
     keys += ["dropout", "hidden_dim", "learning_rate", "clipvalue", "num_moments"]
@@ -139,8 +183,33 @@ def test_presets_are_table_6():
 
 
 def test_unknown_setting():
-    with pytest.raises(ValueError, match=r"Unknown settings: \['dropuot'\]"):
+    with pytest.raises(ValueError, match=r"Received: \['dropuot'\]"):
         make_config(dropuot=0.1)
+
+
+NAN = float("nan")
+WRONG = {
+    "batch_size": (0, -3),
+    "clipvalue": (0.0, -1.0, NAN),
+    "dropout": (-0.1, 1.0, NAN),
+    "epochs": (0, -1),
+    "fused": ((),),
+    "fusion_dropout": (1.0,),
+    "hidden_dim": (0, 127),
+    "learning_rate": (0.0, -1.0, NAN, float("inf")),
+    "learning_rate_decay": (0.0, -2.0),
+    "modalities": ((),),
+    "patience": (-1,),
+    "protocol": ("best",),
+    "seed": (-1,),
+    "similarity_weight": (-1.0, NAN),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_settings_out_of_range(name, value):
+    with pytest.raises(ValueError, match=f"`{name}` must be .*Received: {name}="):
+        make_config(**{name: value})
 
 
 def test_subspace_scores_against_known_answers():

@@ -6,6 +6,7 @@ import pytest
 from oracles import assert_equal, dtype_of, gradient, layer_norm, sequence, to_numpy, utterance_vector
 
 from keras_misa.layers import (
+    AdversarialSimilarityPenalty,
     DifferencePenalty,
     ModalityFusion,
     Penalty,
@@ -148,8 +149,7 @@ class TestPenalties:
         pairs = itertools.combinations(r["shared"].values(), 2)
         expected = np.mean([float(central_moment_discrepancy(x, y, 3, (-1.0, 1.0))) for x, y in pairs])
         assert float(layer.losses[0]) == pytest.approx(0.7 * expected, rel=1e-5)
-        assert float(layer.take_term()) == pytest.approx(expected, rel=1e-5)
-        assert layer.take_term() is None
+        assert float(layer.term) == pytest.approx(expected, rel=1e-5)
 
     def test_difference_sums_three_and_three_pairs(self):
         r = representations()
@@ -189,6 +189,30 @@ class TestPenalties:
             assert_equal(to_numpy(keras.ops.cast(after, "float32")), to_numpy(keras.ops.cast(before, "float32")), 0)
         assert dtype_of(layer.losses[0]) == "float32"
 
+    def test_adversarial_is_the_cross_entropy_of_a_discriminator_behind_reversed_gradients(self):
+        layer = AdversarialSimilarityPenalty(
+            ("visual", "text"), weight=0.5, activation="tanh", dropout=0.0, reversal=3.0
+        )
+        shared = {m: x for m, x in vectors().items() if m != "acoustic"}
+        layer({"shared": shared})
+        (w_1, b_1), (w_2, b_2) = layer.hidden_dense.get_weights(), layer.output_dense.get_weights()
+
+        def cross_entropy(x, label):
+            logits = np.tanh(x @ w_1 + b_1) @ w_2 + b_2
+            return -np.mean(logits[:, label] - np.log(np.exp(logits).sum(axis=1)))
+
+        expected = (cross_entropy(shared["visual"], 0) + cross_entropy(shared["text"], 1)) / 2
+        assert float(layer.losses[0]) == pytest.approx(0.5 * expected, abs=1e-6)
+
+        def term(x):
+            return layer.compute_term({"shared": {**shared, "visual": x}})
+
+        slopes = gradient(term, shared["visual"])
+        step = np.zeros_like(shared["visual"])
+        step[1, 2] = 1e-3
+        slope = (cross_entropy(shared["visual"] + step, 0) - cross_entropy(shared["visual"] - step, 0)) / 2e-3 / 2
+        assert slopes[1, 2] == pytest.approx(-3.0 * slope, rel=1e-2)
+
     def test_one_modality_alone(self):
         r = representations(modalities=("text",))
         layer = SimilarityPenalty()
@@ -203,6 +227,10 @@ class TestPenalties:
             DifferencePenalty(reduction="max")
         with pytest.raises(ValueError, match="Received: num_moments=0"):
             SimilarityPenalty(num_moments=0)
+        with pytest.raises(ValueError, match="Received: reversal=0"):
+            AdversarialSimilarityPenalty(["text"], reversal=0)
+        with pytest.raises(ValueError, match=r"needs the vectors \['private'\]"):
+            DifferencePenalty()({"shared": vectors()})
         for bounds in ((1.0, 0.0), (0.0, 1.0, 2.0)):
             with pytest.raises(ValueError, match="Received: bounds="):
                 SimilarityPenalty(bounds=bounds)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from oracles import gradient
 
-from keras_misa.losses import central_moment_discrepancy, orthogonality
+from keras_misa.losses import central_moment_discrepancy, maximum_mean_discrepancy, orthogonality
 
 pytestmark = pytest.mark.backends
 
@@ -168,7 +168,46 @@ def test_orthogonality_of_identical_rows_is_zero_with_finite_gradients(x):
         np.testing.assert_array_equal(slope, 0.0)
 
 
-@pytest.mark.parametrize("loss", [central_moment_discrepancy, orthogonality])
+def naive_mmd(x, y, scales):
+    x, y = x.astype("float64"), y.astype("float64")
+    both = np.concatenate([x, y])
+    distances = [((u - v) ** 2).sum() for i, u in enumerate(both) for j, v in enumerate(both) if i != j]
+    width = np.mean(distances) or 1.0
+
+    def mean_kernel(a, b):
+        return np.mean([np.mean([np.exp(-((u - v) ** 2).sum() / (s * width)) for s in scales]) for u in a for v in b])
+
+    return mean_kernel(x, x) + mean_kernel(y, y) - 2 * mean_kernel(x, y)
+
+
+@given(matrix_pairs(same_batch=False), st.sampled_from([(1.0,), (0.25, 1.0, 4.0)]))
+def test_mmd_is_the_naive_loop(pair, scales):
+    x, y = pair
+    assert float(maximum_mean_discrepancy(x, y, scales)) == pytest.approx(naive_mmd(x, y, scales), abs=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_mmd_of_equal_inputs_is_zero_with_zero_gradients(batch):
+    x = np.random.default_rng(0).random((batch, 3)).astype("float32")
+    assert float(maximum_mean_discrepancy(x, x)) == 0.0
+    np.testing.assert_array_equal(gradient(lambda z: maximum_mean_discrepancy(z, x), x), np.zeros_like(x))
+
+
+def test_mmd_sees_a_difference_in_shape_and_not_the_scale():
+    rng = np.random.default_rng(0)
+    x, same = rng.normal(size=(2, 200, 2)).astype("float32")
+    y = np.sign(rng.normal(size=(200, 2))).astype("float32")  # the same mean and variance
+    apart, together = float(maximum_mean_discrepancy(x, y)), float(maximum_mean_discrepancy(x, same))
+    assert apart > 5 * together > 0
+    assert float(maximum_mean_discrepancy(100 * x, 100 * y)) == pytest.approx(apart, rel=1e-4)
+
+
+def test_mmd_error():
+    with pytest.raises(ValueError, match=r"Received: scales=\(1.0, 0.0\)"):
+        maximum_mean_discrepancy(np.ones((2, 2)), np.ones((2, 2)), (1.0, 0.0))
+
+
+@pytest.mark.parametrize("loss", [central_moment_discrepancy, maximum_mean_discrepancy, orthogonality])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_any_input_gives_float32(loss, dtype):
     # 3000² is beyond float16.

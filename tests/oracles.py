@@ -32,9 +32,9 @@ def utterance_vector(encoder, steps):
         weights = [[np.asarray(w, "float64") for w in layer.get_weights()] for layer in layers]
         return lstm(x, *weights[0]), lstm(x[::-1], *weights[1])[::-1]
 
-    forward_1, backward_1 = both(encoder.lstm_1, steps)
+    forward_1, backward_1 = both(encoder.rnn_1, steps)
     gamma, beta = encoder.layer_norm.get_weights()
-    forward_2, backward_2 = both(encoder.lstm_2, layer_norm(np.hstack([forward_1, backward_1]), gamma, beta))
+    forward_2, backward_2 = both(encoder.rnn_2, layer_norm(np.hstack([forward_1, backward_1]), gamma, beta))
     return np.concatenate([forward_1[-1], forward_2[-1], backward_1[0], backward_2[0]])
 
 
@@ -58,6 +58,31 @@ def gradient(function, x):
     x = torch.tensor(x, requires_grad=True)
     function(x).backward()
     return x.grad.numpy()
+
+
+def weight_gradients(total, variables):
+    """Gradients of `total()`, a scalar, with respect to variables, on whatever backend is in use."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            value = total()
+        results = [tf.convert_to_tensor(g) for g in tape.gradient(value, [v.value for v in variables])]
+    elif backend == "jax":
+        import jax
+
+        def stateless(values):
+            mapping = list(zip(variables, values, strict=True))
+            with keras.StatelessScope(state_mapping=mapping, collect_losses=True):
+                return total()
+
+        results = jax.jit(jax.grad(stateless))([v.value for v in variables])
+    else:
+        import torch
+
+        results = torch.autograd.grad(total(), [v.value for v in variables])
+    return to_numpy(list(results))
 
 
 def dtype_of(tensor):

@@ -10,6 +10,7 @@ from keras_misa.data.reference_splits import read_reference_split
 
 VISUAL_DIM = 47
 ACOUSTIC_DIM = 74
+MAX_LABEL = 3.0
 FILES = {"train": "train.pkl", "validation": "dev.pkl", "test": "test.pkl"}
 
 
@@ -51,11 +52,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         folder = dl_manager.manual_dir
-        paths = {split: folder / name for split, name in FILES.items() if (folder / name).exists()}
+        paths = {split: folder / name for split, name in FILES.items() if (folder / name).is_file()}
         if not paths:
             found = sorted(path.name for path in folder.iterdir())
             raise FileNotFoundError(f"`{folder}` must hold one or more of {list(FILES.values())}. Received: {found}")
         splits = {split: read_reference_split(path, VISUAL_DIM, ACOUSTIC_DIM) for split, path in paths.items()}
+        _check(splits, paths)
         self.info.metadata["sources"] = {
             path.name: _describe_file(path) | {"examples": len(splits[split])} for split, path in paths.items()
         }
@@ -64,6 +66,24 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, examples):
         for example in examples:
             yield example["segment_id"], example
+
+
+def _check(splits, paths):
+    """No utterance stands in two files, and every label is a sentiment."""
+    seen = {}
+    for split, examples in splits.items():
+        for row, example in enumerate(examples):
+            if not -MAX_LABEL <= example["label"] <= MAX_LABEL:
+                raise ValueError(
+                    f"`{paths[split]}`, row {row} ({example['segment_id']}): expected a label in "
+                    f"[-{MAX_LABEL:g}, {MAX_LABEL:g}]. Received: {example['label']}"
+                )
+            other = seen.setdefault(example["segment_id"], split)
+            if other != split:
+                raise ValueError(
+                    f"`{paths[split]}`, row {row}: expected a segment that no other split has. "
+                    f"Received: {example['segment_id']!r}, which `{paths[other]}` has too"
+                )
 
 
 def _describe_file(path):

@@ -78,6 +78,27 @@ def test_a_folder_without_the_files(tmp_path):
         prepare(manual_dir, tmp_path / "data")
 
 
+def write_rows(path, *rows):
+    """Utterances of one word: pairs of segment id and label."""
+    features = np.ones((1, 47), "f4"), np.ones((1, 74), "f4")
+    path.write_bytes(
+        pickle.dumps([((np.array([2]), *features, ["good"]), np.full((1, 1), y, "f4"), name) for name, y in rows])
+    )
+
+
+def test_an_utterance_in_two_files(tmp_path):
+    write_rows(tmp_path / "train.pkl", ("a[0]", 1.0), ("a[1]", 1.0))
+    write_rows(tmp_path / "test.pkl", ("b[0]", 1.0), ("a[1]", 1.0))
+    with pytest.raises(ValueError, match=r"test\.pkl`, row 1: .*Received: 'a\[1\]', which `.*train\.pkl` has too"):
+        prepare(tmp_path, tmp_path / "data")
+
+
+def test_a_label_that_is_no_sentiment(tmp_path):
+    write_rows(tmp_path / "test.pkl", ("a[0]", 3.0), ("a[1]", 50.0))
+    with pytest.raises(ValueError, match=r"test\.pkl`, row 1 \(a\[1\]\): expected a label in \[-3, 3\]\. Received: 50"):
+        prepare(tmp_path, tmp_path / "data")
+
+
 def test_files_of_another_dataset(tmp_path):
     (visual, acoustic), words = np.ones((2, 1, 35), "f4"), ["good"]
     row = ((np.array([2]), visual, acoustic, words), np.ones((1, 1), "f4"), "video[0]")

@@ -3,45 +3,58 @@
 import numpy as np
 
 
-def model_inputs(words, visual, acoustic, lengths):
+def model_inputs(words=None, visual=None, acoustic=None, lengths=None, token_ids=None, padding_mask=None):
     """Make the batch of a converted model from padded arrays.
+
+    Give `words` for a model with GloVe text, `token_ids` and `padding_mask` for one with BERT.
 
     Args:
         words: integer array `(batch, time)`, word ids.
         visual: array `(batch, time, visual_dim)`.
         acoustic: array `(batch, time, acoustic_dim)`.
-        lengths: integer array `(batch,)`, number of real steps of each row, the same for the three.
+        lengths: integer array `(batch,)`, number of real steps of each row, the same for words, visual and acoustic.
+        token_ids: integer array `(batch, pieces)`, BERT's word pieces, [CLS] and [SEP] included.
+        padding_mask: array `(batch, pieces)`, 1 for word pieces and 0 for padding.
 
     Returns:
-        Dict, modality name → dict of `values` and `lengths`.
+        Dict, modality name → dict of its inputs: `values` and `lengths`, or `token_ids` and `padding_mask`.
 
     Raises:
-        ValueError: If the arrays do not agree in batch and time, or a length is outside of `[0, time]`.
+        ValueError: If something is missing, the arrays do not agree in batch and time, or a length is outside of
+            `[0, time]`.
 
     Example:
         >>> batch = model_inputs(np.zeros((2, 3), int), np.zeros((2, 3, 5)), np.zeros((2, 3, 7)), np.array([3, 1]))
         >>> sorted(batch), batch["visual"]["values"].shape
         (['acoustic', 'text', 'visual'], (2, 3, 5))
     """
+    given = {"visual": visual, "acoustic": acoustic, "lengths": lengths}
+    given.update({"words": words} if token_ids is None else {"token_ids": token_ids, "padding_mask": padding_mask})
+    if missing := [name for name, array in given.items() if array is None]:
+        raise ValueError(f"A batch needs visual, acoustic, lengths and a text. Received: {missing[0]}=None")
     lengths = np.asarray(lengths, "int32")
-    values = {
-        "text": np.asarray(words, "int32"),
-        "visual": np.asarray(visual, "float32"),
-        "acoustic": np.asarray(acoustic, "float32"),
-    }
+    values = {"visual": np.asarray(visual, "float32"), "acoustic": np.asarray(acoustic, "float32")}
+    if token_ids is None:
+        values = {"text": np.asarray(words, "int32"), **values}
     shapes = {modality: array.shape for modality, array in values.items()}
-    batch_and_time = {shape[:2] for shape in shapes.values()}
-    ranks = [len(shape) for shape in shapes.values()]
-    if ranks != [2, 3, 3] or len(batch_and_time) != 1 or lengths.shape != shapes["text"][:1]:
+    ranks_fit = all(len(shape) == (2 if modality == "text" else 3) for modality, shape in shapes.items())
+    if not ranks_fit or len({shape[:2] for shape in shapes.values()}) != 1 or lengths.shape != shapes["visual"][:1]:
         raise ValueError(
             "Expected words (batch, time), visual and acoustic (batch, time, features), lengths (batch,). "
             f"Received: {shapes}, lengths {lengths.shape}"
         )
-    time = shapes["text"][1]
+    batch_size, time = shapes["visual"][:2]
     wrong = np.flatnonzero((lengths < 0) | (lengths > time))
     if wrong.size:
         raise ValueError(
             f"Each length must be in [0, {time}]. Received: lengths[{wrong[0]}]={lengths[wrong[0]]} "
             f"({wrong.size} such rows)"
         )
-    return {modality: {"values": array, "lengths": lengths} for modality, array in values.items()}
+    batch = {modality: {"values": array, "lengths": lengths} for modality, array in values.items()}
+    if token_ids is None:
+        return batch
+    text = {"token_ids": np.asarray(token_ids, "int32"), "padding_mask": np.asarray(padding_mask, "int32")}
+    shapes = {name: array.shape for name, array in text.items()}
+    if len(set(shapes.values())) != 1 or len(shapes["token_ids"]) != 2 or shapes["token_ids"][0] != batch_size:
+        raise ValueError(f"Expected token_ids and padding_mask of shape ({batch_size}, pieces). Received: {shapes}")
+    return {"text": text, **batch}

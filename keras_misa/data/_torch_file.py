@@ -33,8 +33,10 @@ _CODES = {
 def load(path, extra_globals=()):
     """Reads the object that is stored in a PyTorch file; tensors become NumPy arrays.
 
-    Tensors of float16, float32, float64, bool and integers are read, whatever device they were on. Views stay views:
-    tensors that shared memory in PyTorch share it here.
+    Tensors of float16, float32, float64, bool and integers are read, whatever device they were on. The arrays are views
+    of the file's memory map: numbers are read from the disk when they are used, and a file larger than memory can be
+    read. What is written into an array changes that array and what shares its storage, never the file. Views stay
+    views: tensors that shared memory in PyTorch share it here.
 
     Args:
         path: The file, in the legacy format or in the zip format.
@@ -57,64 +59,100 @@ def load(path, extra_globals=()):
         return (_load_zip if is_zip else _load_legacy)(file, path, extra_globals)
 
 
+def _map(path):
+    return np.memmap(path, np.uint8, mode="c").view(np.ndarray)
+
+
 def _load_legacy(file, path, extra_globals):
-    """Four pickles (magic number, version, system, the object), then the storages: their keys, counts and bytes."""
+    """Four pickles (magic number, version, system, the object), then the storages: their keys, counts and bytes.
+
+    The object is unpickled twice: once to know which storages there are, and, once they are found, with them.
+    """
     magic_number = load_pickle(file, path)
     if type(magic_number) is not int or magic_number != _LEGACY_MAGIC_NUMBER:
         raise ValueError(f"`{path}` is not a PyTorch file. Received: a pickle that starts with another object.")
     for _ in ("version", "system"):
         load_pickle(file, path)
-    reader = _TensorReader(os.path.getsize(path), "<")  # The legacy format is always little-endian.
-    value = reader.load(file, path, extra_globals)
+    start = file.tell()
+    size = os.path.getsize(path)
+    reader = _TensorReader(size, "<")  # The legacy format is always little-endian.
+    reader.load(file, path, extra_globals)
     keys = load_pickle(file, path)
     if keys != sorted(reader.storages):
         raise ValueError(
             f"`{path}` does not store the tensors that it describes: expected the storages {sorted(reader.storages)}. "
             f"Received: {keys}"
         )
+    bytes_of_file, position, memories = _map(path), file.tell(), {}
     for key in keys:
         storage = reader.storages[key]
-        count = int.from_bytes(file.read(8), "little")
-        if count * storage.dtype.itemsize != storage.memory.size:
+        count = int.from_bytes(bytes_of_file[position : position + 8].tobytes(), "little")
+        if count * storage.dtype.itemsize != storage.size:
             raise ValueError(
-                f"`{path}` is damaged: expected {storage.memory.size} bytes in storage {key!r}. "
+                f"`{path}` is damaged: expected {storage.size} bytes in storage {key!r}. "
                 f"Received: {count} numbers of {storage.dtype.itemsize} bytes"
             )
-        storage.fill(file.read(storage.memory.size), key, path)
-    return value
+        memories[key] = bytes_of_file[position + 8 : position + 8 + storage.size]
+        position += 8 + storage.size
+        _check_size(memories[key], storage, key, path)
+    file.seek(start)
+    return _TensorReader(size, "<", memories).load(file, path, extra_globals)
 
 
 def _load_zip(file, path, extra_globals):
     """A zip file of `<root>/data.pkl`, one `<root>/data/<key>` for each storage, and `<root>/byteorder`."""
     try:
         with zipfile.ZipFile(file) as archive:
-            names = archive.namelist()
-            roots = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")]
-            if len(roots) != 1:
-                raise ValueError(f"`{path}` is not a PyTorch file: expected one `data.pkl`. Received: {names[:10]}")
-            root = roots[0]
-            is_big = f"{root}byteorder" in names and archive.read(f"{root}byteorder") == b"big"
-            reader = _TensorReader(os.path.getsize(path), ">" if is_big else "<")
-            value = reader.load(io.BytesIO(archive.read(f"{root}data.pkl")), f"{path}/{root}data.pkl", extra_globals)
-            for key, storage in reader.storages.items():
-                storage.fill(archive.read(f"{root}data/{key}"), key, path)
-            return value
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError) as error:
+            entries = {entry.filename: entry for entry in archive.infolist()}
+    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
         raise ValueError(f"`{path}` is a damaged zip file. Received: {error}") from error
+    roots = [name.removesuffix("data.pkl") for name in entries if name.endswith("/data.pkl")]
+    if len(roots) != 1:
+        raise ValueError(f"`{path}` is not a PyTorch file: expected one `data.pkl`. Received: {list(entries)[:10]}")
+    (root,) = roots
+    bytes_of_file = _map(path)
+
+    def read(name):
+        return _zip_entry(bytes_of_file, entries[name], path)
+
+    is_big = f"{root}byteorder" in entries and read(f"{root}byteorder").tobytes() == b"big"
+    prefix = f"{root}data/"
+    memories = {name.removeprefix(prefix): read(name) for name in entries if name.startswith(prefix)}
+    reader = _TensorReader(bytes_of_file.size, ">" if is_big else "<", memories)
+    value = reader.load(io.BytesIO(read(f"{root}data.pkl").tobytes()), f"{path}/{root}data.pkl", extra_globals)
+    for key, storage in reader.storages.items():
+        _check_size(storage.memory, storage, key, path)
+    return value
+
+
+def _zip_entry(bytes_of_file, entry, path):
+    """The bytes of an entry, in place; PyTorch never compresses, and what is not compressed cannot be a bomb."""
+    if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
+        raise ValueError(
+            f"`{path}` is not a file that PyTorch wrote: expected entries that are neither compressed nor encrypted. "
+            f"Received: {entry.filename!r}"
+        )
+    header = bytes_of_file[entry.header_offset : entry.header_offset + 30].tobytes()
+    name_length, extra_length = (int.from_bytes(header[i : i + 2], "little") for i in (26, 28))
+    start = entry.header_offset + 30 + name_length + extra_length
+    data = bytes_of_file[start : start + entry.file_size]
+    if not header.startswith(b"PK\x03\x04") or data.size != entry.file_size or zlib.crc32(data) != entry.CRC:
+        raise ValueError(f"`{path}` is damaged. Received: {entry.filename!r} with a wrong size or checksum")
+    return data
+
+
+def _check_size(memory, storage, key, path):
+    if memory is None or memory.size != storage.size:
+        received = "no such storage" if memory is None else memory.size
+        raise ValueError(f"`{path}` is damaged: expected {storage.size} bytes in storage {key!r}. Received: {received}")
 
 
 class _Storage(typing.NamedTuple):
-    """The memory behind one or more tensors; its bytes are known only after the tensors were described."""
+    """What is known of the memory behind one or more tensors: its bytes too, if they were found."""
 
     dtype: np.dtype
-    memory: np.ndarray
-
-    def fill(self, data, key, path):
-        if len(data) != self.memory.size:
-            raise ValueError(
-                f"`{path}` is damaged: expected {self.memory.size} bytes in storage {key!r}. Received: {len(data)}"
-            )
-        self.memory[:] = np.frombuffer(data, np.uint8)
+    size: int
+    memory: np.ndarray | None
 
 
 class _TensorReader:
@@ -123,11 +161,13 @@ class _TensorReader:
     Args:
         max_bytes: Size of the file; no storage is larger.
         byteorder: `"<"` or `">"`.
+        memories: Dict of key -> bytes of that storage. Tensors of other storages are `None`.
     """
 
-    def __init__(self, max_bytes, byteorder):
+    def __init__(self, max_bytes, byteorder, memories=None):
         self._max_bytes = max_bytes
         self._byteorder = byteorder
+        self._memories = memories or {}
         self.storages = {}
 
     def load(self, file, path, extra_globals):
@@ -151,7 +191,7 @@ class _TensorReader:
             dtype = self._dtype(dtype_name)
             if type(count) is not int or not 0 <= count * dtype.itemsize <= self._max_bytes:
                 raise ValueError(f"it describes a storage of {count!r} numbers, which the file cannot hold")
-            self.storages[key] = _Storage(dtype, np.zeros(count * dtype.itemsize, np.uint8))
+            self.storages[key] = _Storage(dtype, count * dtype.itemsize, self._memories.get(key))
         return self.storages[key]
 
     def _tensor(self, storage, offset, size, stride, *_):
@@ -166,7 +206,9 @@ class _TensorReader:
             raise ValueError(f"it describes a tensor of size {size} and stride {stride} at {offset}")
         # Checked here in Python's exact integers; NumPy's own check can overflow.
         end = offset + 1 + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
-        if 0 not in size and end * dtype.itemsize > storage.memory.size:
+        if 0 not in size and end * dtype.itemsize > storage.size:
             raise ValueError(f"it describes a tensor of size {size} and stride {stride} that leaves its storage")
+        if storage.memory is None or storage.memory.size != storage.size:
+            return None
         strides = [step * dtype.itemsize for step in stride]
         return np.ndarray(size, dtype, storage.memory, offset * dtype.itemsize, strides)

@@ -41,6 +41,8 @@ def prepare_dataset(name, data_dir=None, manual_dir=None):
     """
     import tensorflow_datasets as tfds
 
+    if not name.isidentifier():
+        raise ValueError(f"The name of a dataset is a plain word. Received: name={name!r}")
     module = f"keras_misa.datasets.{name}.{name}_dataset_builder"
     try:
         known = importlib.util.find_spec(module) is not None
@@ -52,12 +54,19 @@ def prepare_dataset(name, data_dir=None, manual_dir=None):
         builder = tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
         raise ValueError(
-            f"There is no dataset of this name, neither in this package nor prepared in data_dir. "
-            f"Received: name={name!r}, data_dir={data_dir}"
+            f"There is no dataset of this name, neither in this package ({', '.join(_package_datasets())}) nor "
+            f"prepared in data_dir. Received: name={name!r}, data_dir={data_dir}"
         ) from error
     prepared = builder.data_path.exists()
+    if not known and not prepared:
+        raise ValueError(
+            f"This package ({', '.join(_package_datasets())}) does not build this dataset, and it is not prepared. "
+            f"Received: name={name!r}, data_dir={data_dir}"
+        )
     if manual_dir is not None and not (pathlib.Path(manual_dir).is_dir() and any(pathlib.Path(manual_dir).iterdir())):
         raise ValueError(f"`manual_dir` must be a folder with files in it. Received: manual_dir={str(manual_dir)!r}")
+    if manual_dir is not None:
+        _check_source_files(builder, pathlib.Path(manual_dir))
     stale = prepared and manual_dir is not None and _is_stale(builder, pathlib.Path(manual_dir))
     if prepared and not stale:
         return builder
@@ -77,13 +86,28 @@ def prepare_dataset(name, data_dir=None, manual_dir=None):
     return builder if not stale else tfds.builder(name, data_dir=data_dir)
 
 
+def _package_datasets():
+    folder = pathlib.Path(importlib.import_module("keras_misa.datasets").__file__).parent
+    return sorted(path.parent.name for path in folder.glob("*/*_dataset_builder.py"))
+
+
+def _check_source_files(builder, manual_dir):
+    names = getattr(builder, "SOURCE_FILES", None)
+    if names and not any((manual_dir / name).is_file() for name in names):
+        found = sorted(path.name for path in manual_dir.iterdir())
+        raise ValueError(
+            f"`manual_dir` must hold one or more of the files {list(names)}. "
+            f"Received: manual_dir={str(manual_dir)!r} with {found[:10]}"
+        )
+
+
 def _is_stale(builder, manual_dir):
     """Whether the source files that the dataset names are others now, or a new one is there."""
     sources = (builder.info.metadata or {}).get("sources")
     if sources is None:
         return False
     names = getattr(builder, "SOURCE_FILES", list(sources))
-    present = {n: manual_dir / n for n in names if (manual_dir / n).exists()}
+    present = {n: manual_dir / n for n in names if (manual_dir / n).is_file()}
     digests = {n: _sha256(path, path.stat().st_mtime_ns, path.stat().st_size) for n, path in present.items()}
     return bool(digests) and digests != {n: source["sha256"] for n, source in sources.items()}
 
@@ -221,7 +245,7 @@ def load_dataset(
         modalities: names to keep, all by default.
         batch_size: utterances in a batch.
         shuffle: whether to shuffle.
-        seed: of the shuffling: the same seed gives the same order in every epoch of every run.
+        seed: of the shuffling: the orders differ by epoch, and are the same in every run with this seed.
         split_by: see `load_examples`.
         data_dir: see `prepare_dataset`.
         manual_dir: see `prepare_dataset`.
@@ -247,8 +271,10 @@ def load_dataset(
     source = {"split_by": split_by, "data_dir": data_dir, "manual_dir": manual_dir}
     dims = modality_dims(prepare_dataset(name, data_dir, manual_dir))
     modalities = list(dims) if modalities is None else list(modalities)
-    if not modalities or set(modalities) - set(dims):
-        raise ValueError(f"`modalities` must be some of {list(dims)}. Received: modalities={modalities}")
+    if not modalities or set(modalities) - set(dims) or len(set(modalities)) != len(modalities):
+        raise ValueError(f"`modalities` must be some of {list(dims)}, each once. Received: modalities={modalities}")
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
     to_ids = None
     if "text" in modalities:
         table = load_word_table(name, **source) if word_table is None else word_table

@@ -22,7 +22,7 @@ def split_by_video(video_ids, fractions=(0.7, 0.15, 0.15), seed=0):
         Dict, video id → `"train"`, `"validation"` or `"test"`.
 
     Raises:
-        ValueError: If the fractions are not three shares or there are too few videos for three splits.
+        ValueError: If the fractions are not three shares, the seed is negative, or there are too few videos.
 
     Example:
         >>> assignment = split_by_video(["a"] * 8 + ["b"] * 2 + ["c"] * 2, fractions=(0.6, 0.2, 0.2), seed=1)
@@ -30,11 +30,13 @@ def split_by_video(video_ids, fractions=(0.7, 0.15, 0.15), seed=0):
         ['test', 'train', 'validation']
     """
     fractions = tuple(fractions)
-    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1.0) > 1e-6:
+    if len(fractions) != 3 or not all(f > 0 for f in fractions) or not abs(sum(fractions) - 1.0) < 1e-6:
         raise ValueError(
             f"`fractions` must be three positive shares (train, validation, test) that add up to 1. "
             f"Received: fractions={fractions}"
         )
+    if seed < 0:
+        raise ValueError(f"`seed` must not be negative. Received: seed={seed}")
     sizes = collections.Counter(video_ids)
     if len(sizes) < len(SPLITS):
         raise ValueError(f"Three splits need at least three videos. Received: {len(sizes)} videos, {sorted(sizes)}")

@@ -11,7 +11,7 @@ class WordTable:
     """Words, their ids and their vectors.
 
     The id of a word is its row. Row 0 is `<unk>`, which stands for every word that is not in the table; row 1 is
-    `<pad>`, which fills a batch.
+    `<pad>`, the published code's filler; `load_dataset` fills with zeros, and lengths tell what is real.
 
     Args:
         words: Distinct words in the order of their ids; the first two are `<unk>` and `<pad>`.

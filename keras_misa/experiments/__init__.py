@@ -3,7 +3,17 @@
 from keras_misa.experiments.build_model import build_model
 from keras_misa.experiments.evaluate import evaluate
 from keras_misa.experiments.make_config import make_config
+from keras_misa.experiments.reference_protocol import ReferenceStopping, apply_reference_protocol
 from keras_misa.experiments.subspace_scores import subspace_scores, variance_shares
 from keras_misa.experiments.train import train
 
-__all__ = ["build_model", "evaluate", "make_config", "subspace_scores", "train", "variance_shares"]
+__all__ = [
+    "ReferenceStopping",
+    "apply_reference_protocol",
+    "build_model",
+    "evaluate",
+    "make_config",
+    "subspace_scores",
+    "train",
+    "variance_shares",
+]

@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_misa.experiments.reference_protocol import apply_reference_protocol
 from keras_misa.layers import UtteranceEncoder, WordUtteranceEncoder
 from keras_misa.models import MISABackbone, MISAClassifier, MISARegressor
 
@@ -38,6 +39,7 @@ def build_model(config, dims, word_table=None, steps_per_epoch=None):
     arguments = (
         "num_outputs",
         "fused",
+        "similarity",
         "similarity_weight",
         "difference_weight",
         "reconstruction_weight",
@@ -51,5 +53,8 @@ def build_model(config, dims, word_table=None, steps_per_epoch=None):
         learning_rate = keras.optimizers.schedules.ExponentialDecay(
             learning_rate, steps_per_epoch, config["learning_rate_decay"], staircase=True
         )
-    model.compile(keras.optimizers.Adam(learning_rate, clipvalue=config["clipvalue"]))
+    if config["protocol"] == "reference":
+        apply_reference_protocol(model, learning_rate, config["clipvalue"], config["seed"])
+    else:
+        model.compile(keras.optimizers.Adam(learning_rate, clipvalue=config["clipvalue"]))
     return model

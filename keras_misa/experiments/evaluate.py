@@ -1,11 +1,15 @@
 """A saved run on a split."""
 
+import logging
 import pathlib
 
 import numpy as np
 
-from keras_misa.experiments.report import metrics_table
+from keras_misa.experiments.make_config import make_config
+from keras_misa.experiments.report import dataset_title, metrics_table
 from keras_misa.experiments.run_folder import read_json
+
+_logger = logging.getLogger(__name__)
 
 
 def evaluate(run, split="test", manual_dir=None, data_dir=None, console=None):
@@ -23,6 +27,7 @@ def evaluate(run, split="test", manual_dir=None, data_dir=None, console=None):
 
     Raises:
         FileNotFoundError: If the folder is not a finished run.
+        ValueError: If one of its files is damaged.
 
     Example:
         ```python
@@ -31,13 +36,32 @@ def evaluate(run, split="test", manual_dir=None, data_dir=None, console=None):
     """
     import keras
 
+    from keras_misa.data import prepare_dataset
+
     run = pathlib.Path(run)
-    for name in ("config.json", "vocabulary.json", "model.keras"):
+    for name in ("config.json", "vocabulary.json", "model.keras", "metrics.json"):
         if not (run / name).exists():
             raise FileNotFoundError(f"{run} is not a finished run: it lacks {name}. Received: run={str(run)!r}")
-    config = read_json(run / "config.json")["settings"]
+    written = read_json(run / "config.json")
+    if (
+        not isinstance(written, dict)
+        or not {"settings", "data"} <= set(written)
+        or "dataset" not in written["settings"]
+    ):
+        raise ValueError(f"{run / 'config.json'} is damaged: expected the settings and data of a run.")
+    config = {**make_config(written["settings"]["dataset"]), **written["settings"]}
     config.update(manual_dir=manual_dir or config["manual_dir"], data_dir=data_dir or config["data_dir"])
-    model = keras.models.load_model(run / "model.keras")
+    builder = prepare_dataset(config["dataset"], config["data_dir"], config["manual_dir"])
+    if (now := dict(builder.info.metadata or {}).get("sources")) != (then := written["data"].get("sources")):
+        _logger.warning("These are not the files that the run was trained on. Then: %s. Now: %s.", then, now)
+    try:
+        model = keras.models.load_model(run / "model.keras")
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        versions = written.get("versions", {})
+        raise ValueError(
+            f"{run / 'model.keras'} cannot be loaded: it is damaged or of another version (written by {versions}). "
+            f"Received: {str(error).splitlines()[0]}"
+        ) from error
     examples = collect_examples(config, split)
     predictions = model.predict(load_split(config, split, read_json(run / "vocabulary.json")), verbose=0)
     metrics = compute_metrics(model, examples, predictions)
@@ -110,6 +134,5 @@ def best_reachable(model, examples):
 
 def split_title(config, split, examples):
     """Names the data, and says so where it is made up."""
-    dataset = config["dataset"]
-    synthetic = " (SYNTHETIC data)" if dataset.startswith("synthetic") else ""
-    return f"{dataset}{synthetic}, {split} split, {len(examples['label'])} utterances"
+    dealt = f" re-dealt by {config['split_by']}" if config["split_by"] else ""
+    return f"{dataset_title(config['dataset'])}, {split} split{dealt}, {len(examples['label'])} utterances"

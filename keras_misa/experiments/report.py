@@ -17,6 +17,11 @@ HEADINGS = {
 }
 
 
+def dataset_title(dataset):
+    """The name, with a word of warning where nobody said what is in it."""
+    return f"{dataset} (SYNTHETIC data)" if dataset.startswith("synthetic") else dataset
+
+
 def metrics_table(metrics, title, best=None):
     """The paper's metrics as a `rich` table, shares in percent; `best` adds what is reachable at all."""
     from rich.table import Table

@@ -18,7 +18,7 @@ def subspace_scores(train_vectors, train_factors, test_vectors, test_factors, ri
         train_factors: dict, name → `(rows, size)`.
         test_vectors: same names, other rows.
         test_factors: same names, other rows.
-        ridge: weight of the squared coefficients, per row.
+        ridge: weight of the squared coefficients beside the sum of squared errors.
 
     Returns:
         Dict, name of vectors → dict, name of factor → R².

@@ -18,7 +18,7 @@ from keras_misa.experiments.evaluate import (
     split_title,
 )
 from keras_misa.experiments.make_config import make_config
-from keras_misa.experiments.report import metrics_table, plot_curves, scores_table
+from keras_misa.experiments.report import dataset_title, metrics_table, plot_curves, scores_table
 from keras_misa.experiments.run_folder import atomic_path, write_csv, write_json
 from keras_misa.experiments.subspace_scores import subspace_scores, variance_shares
 
@@ -54,16 +54,23 @@ def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
     from keras_misa import data
     from keras_misa.experiments.build_model import build_model
     from keras_misa.experiments.callbacks import EpochTable, HistoryFile
+    from keras_misa.experiments.reference_protocol import ReferenceStopping
 
     config = make_config(dataset, **settings)
     console = Console(quiet=quiet)
     output = pathlib.Path(output or f"runs/{dataset}-{time.strftime('%Y%m%d-%H%M%S')}")
-    if output.exists() and any(output.iterdir()):
+    output.mkdir(parents=True, exist_ok=True)
+    if any(output.iterdir()):
         raise FileExistsError(f"The output folder must be new or empty. Received: output={str(output)!r}")
 
     # === Data ===
     builder = data.prepare_dataset(dataset, config["data_dir"], config["manual_dir"])
     dims = data.modality_dims(builder)
+    if config["word_table"] and "text" not in (config["modalities"] or dims):
+        raise ValueError(
+            f"A word table needs the modality text. Received: word_table={config['word_table']!r}, "
+            f"modalities={config['modalities']}"
+        )
     word_table = None
     if "text" in (config["modalities"] or dims):
         word_table = (
@@ -83,7 +90,6 @@ def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
 
     # === Training ===
     model = build_model(config, dims, word_table, steps_per_epoch=int(batches["train"].cardinality()))
-    output.mkdir(parents=True, exist_ok=True)
     provenance = {**dict(builder.info.metadata or {}), "version": str(builder.version), "splits": summary}
     provenance["word_table"] = word_table and f"{len(word_table)} x {word_table.dimension}, {word_table.origin}"
     write_json(output / "config.json", {"settings": config, "data": provenance, **_versions()})
@@ -91,7 +97,11 @@ def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
     history = HistoryFile(output / "history.csv")
     callbacks = [
         history,
-        keras.callbacks.EarlyStopping("val_task", mode="min", patience=config["patience"], restore_best_weights=True),
+        ReferenceStopping(config["patience"])
+        if config["protocol"] == "reference"
+        else keras.callbacks.EarlyStopping(
+            "val_task", mode="min", patience=config["patience"], restore_best_weights=True
+        ),
         keras.callbacks.TerminateOnNaN(),
     ]
     if keras.backend.backend() == "tensorflow":
@@ -120,7 +130,6 @@ def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
     predictions = model.predict(batches["test"], verbose=0)
     metrics = compute_metrics(model, examples["test"], predictions)
     write_csv(output / "predictions.csv", _prediction_rows(examples["test"], predictions))
-    write_json(output / "metrics.json", metrics)
     best = best_reachable(model, examples["test"])
     console.print(metrics_table(metrics, split_title(config, "test", examples["test"]), best))
     if best:
@@ -130,6 +139,7 @@ def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
     write_json(output / "explanation.json", explanation)
     for name, scores in explanation.items():
         console.print(scores_table(scores, EXPLANATIONS[name]))
+    write_json(output / "metrics.json", metrics)  # the last file: a run that has it is finished
     console.print(f"Written to {output}", highlight=False)
     return metrics
 
@@ -175,8 +185,7 @@ def _summarise(examples, word_table):
 
 def _print_summary(console, config, dims, summary, word_table):
     sizes = ", ".join(f"{m} {'words' if dims[m] is None else dims[m]}" for m in config["modalities"] or dims)
-    synthetic = " (SYNTHETIC data)" if config["dataset"].startswith("synthetic") else ""
-    console.print(f"[bold]{config['dataset']}[/bold]{synthetic}: {sizes}", highlight=False)
+    console.print(f"[bold]{dataset_title(config['dataset'])}[/bold]: {sizes}", highlight=False)
     if word_table:
         vectors = f"{len(word_table)} words x {word_table.dimension}, {word_table.origin}"
         console.print(f"  word vectors: {vectors}", highlight=False, soft_wrap=True)

@@ -1,6 +1,9 @@
 """The layers of MISA, for any dict of modalities."""
 
+from keras_misa.layers.adversarial_similarity_penalty import AdversarialSimilarityPenalty
+from keras_misa.layers.bert_encoder import BertEncoder
 from keras_misa.layers.difference_penalty import DifferencePenalty
+from keras_misa.layers.mmd_similarity_penalty import MMDSimilarityPenalty
 from keras_misa.layers.modality_fusion import ModalityFusion
 from keras_misa.layers.penalty import Penalty
 from keras_misa.layers.reconstruction_penalty import ReconstructionPenalty
@@ -10,7 +13,10 @@ from keras_misa.layers.utterance_encoder import UtteranceEncoder
 from keras_misa.layers.word_utterance_encoder import WordUtteranceEncoder
 
 __all__ = [
+    "AdversarialSimilarityPenalty",
+    "BertEncoder",
     "DifferencePenalty",
+    "MMDSimilarityPenalty",
     "ModalityFusion",
     "Penalty",
     "ReconstructionPenalty",

@@ -37,6 +37,8 @@ class DifferencePenalty(Penalty):
         0.3000
     """
 
+    needs = ("shared", "private")
+
     def __init__(self, weight=0.3, reduction="mean", **kwargs):
         super().__init__(weight, **kwargs)
         if reduction not in ("mean", "sum"):

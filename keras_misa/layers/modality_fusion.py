@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_misa.layers._frozen import keep_frozen
 from keras_misa.layers.shared_private_projection import SUBSPACES, check_names
 
 
@@ -33,7 +34,8 @@ class ModalityFusion(keras.layers.Layer):
         `(batch, num_heads, tokens, tokens)`, each row (query) adding up to one over the keys.
 
     Raises:
-        ValueError: If `fused` is empty or unknown or `num_heads` does not divide the size of the vectors.
+        ValueError: If `modalities` or `fused` is empty, `fused` is unknown, or `num_heads` does not divide the size of
+            the vectors.
 
     Example:
         >>> import numpy as np
@@ -49,6 +51,8 @@ class ModalityFusion(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.modalities = tuple(modalities)
+        if not self.modalities or len(set(self.modalities)) != len(self.modalities):
+            raise ValueError(f"`modalities` must be names, each once. Received: modalities={modalities}")
         self.fused = check_names("fused", fused, ("projected", *SUBSPACES))
         if not self.fused:
             raise ValueError(f"`fused` must name at least one kind of vector. Received: fused={fused}")
@@ -80,6 +84,7 @@ class ModalityFusion(keras.layers.Layer):
         self.output_dense = keras.layers.Dense(units, dtype=dtype, name="output_dense")
         self.output_dense.build((*tokens_shape[:-1], self.feedforward_dim))
         self.output_norm = self._layer_norm("output_norm", tokens_shape)
+        keep_frozen(self)
         self.dropouts = [keras.layers.Dropout(self.dropout, dtype=dtype) for _ in range(3)]
 
     def _layer_norm(self, name, shape):

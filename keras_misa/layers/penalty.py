@@ -33,27 +33,31 @@ class Penalty(keras.layers.Layer):
         [0.5]
     """
 
+    needs = ()  # names of the vectors that the formula takes
+
     def __init__(self, weight=1.0, **kwargs):
         kwargs["dtype"] = "float32"
         super().__init__(autocast=False, **kwargs)
         if not weight > 0:
             raise ValueError(f"`weight` must be positive; leave the layer out for none. Received: weight={weight}")
         self.weight = weight
-        self._term = None
+        self.term = None  # the unweighted term of the last call
+
+    def build(self, representations_shape):
+        if missing := [name for name in self.needs if name not in representations_shape]:
+            raise ValueError(
+                f"{type(self).__name__} needs the vectors {missing}. "
+                f"Received representations: {sorted(representations_shape)}"
+            )
 
     def compute_term(self, representations):
         """The formula: representations in float32 → unweighted scalar. A subclass must have it."""
         raise TypeError(f"A penalty must define `compute_term(representations)`. Received: {type(self).__name__}")
 
     def call(self, representations):
-        self._term = self.compute_term(tree.map_structure(lambda x: ops.cast(x, "float32"), representations))
-        self.add_loss(self.weight * self._term)
+        self.term = self.compute_term(tree.map_structure(lambda x: ops.cast(x, "float32"), representations))
+        self.add_loss(self.weight * self.term)
         return representations
-
-    def take_term(self):
-        """Hand over the unweighted term of the last call, once; `None` if there was none since."""
-        term, self._term = self._term, None
-        return term
 
     def compute_output_spec(self, representations):
         return tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), representations)

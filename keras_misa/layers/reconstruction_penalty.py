@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_misa.layers._frozen import keep_frozen
 from keras_misa.layers.penalty import Penalty
 
 
@@ -49,12 +50,13 @@ class ReconstructionPenalty(Penalty):
                 f"Received representations: {sorted(representations_shape)}"
             )
         subspace = "shared" if "shared" in representations_shape else "private"
-        for modality, shape in representations_shape[subspace].items():
+        for modality, shape in sorted(representations_shape[subspace].items()):  # the order of the saved weights
             name = "decoder" if self.shared_decoder else f"decoder_{modality}"
             if name not in self._decoders:
                 units = representations_shape["projected"][modality][-1]
                 self._decoders[name] = keras.layers.Dense(units, dtype="float32", name=name)
                 self._decoders[name].build(shape)
+        keep_frozen(self)
 
     def decoder(self, modality):
         """The dense layer that reconstructs `modality`."""

@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_misa.layers._frozen import keep_frozen
+
 SUBSPACES = ("shared", "private")
 
 
@@ -51,8 +53,9 @@ class SharedPrivateProjection(keras.layers.Layer):
         if "shared" in self.subspaces:
             self._encoders["shared"] = self._make_encoder("shared", dim)
         if "private" in self.subspaces:
-            for modality in input_shape:
+            for modality in sorted(input_shape):  # weights are saved in this order, whatever that of the dict
                 self._encoders[f"private_{modality}"] = self._make_encoder(f"private_{modality}", dim)
+        keep_frozen(self)
 
     def _make_encoder(self, name, dim):
         dense = keras.layers.Dense(self.units, self.activation, dtype=self.dtype_policy, name=name)

@@ -1,4 +1,4 @@
-"""Similarity loss, equation 8 of the paper."""
+"""Similarity loss by central moment discrepancy, equation 8 of the paper."""
 
 import itertools
 
@@ -39,6 +39,8 @@ class SimilarityPenalty(Penalty):
         [2.0]
     """
 
+    needs = ("shared",)
+
     def __init__(self, weight=1.0, num_moments=5, bounds=(0.0, 1.0), **kwargs):
         super().__init__(weight, **kwargs)
         check_arguments(num_moments, bounds)
@@ -47,9 +49,15 @@ class SimilarityPenalty(Penalty):
 
     def compute_term(self, representations):
         """Mean discrepancy over the pairs of modalities."""
-        pairs = list(itertools.combinations(representations["shared"].values(), 2))
-        terms = [central_moment_discrepancy(x, y, self.num_moments, self.bounds) for x, y in pairs]
-        return keras.ops.convert_to_tensor(sum(terms) / max(len(terms), 1), dtype="float32")
+        return mean_over_pairs(
+            lambda x, y: central_moment_discrepancy(x, y, self.num_moments, self.bounds), representations["shared"]
+        )
 
     def get_config(self):
         return {**super().get_config(), "num_moments": self.num_moments, "bounds": self.bounds}
+
+
+def mean_over_pairs(discrepancy, vectors):
+    """Mean of a discrepancy over the pairs of modalities, a float32 scalar; zero where there is no pair."""
+    terms = [discrepancy(x, y) for x, y in itertools.combinations(vectors.values(), 2)]
+    return keras.ops.convert_to_tensor(sum(terms) / max(len(terms), 1), dtype="float32")

@@ -3,10 +3,14 @@
 import keras
 from keras import ops
 
+from keras_misa.layers._frozen import keep_frozen
+
+CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
+
 
 @keras.saving.register_keras_serializable("keras_misa")
 class UtteranceEncoder(keras.layers.Layer):
-    """Two stacked bidirectional LSTMs with layer normalisation between them; end states of both.
+    """Two stacked bidirectional LSTMs (or GRUs) with layer normalisation between them; end states of both.
 
     Steps at and beyond the length count for nothing: what stands there, NaN included, never reaches the output, and
     the backward direction starts at the last real step. An utterance of length 0 gives zeros.
@@ -15,6 +19,7 @@ class UtteranceEncoder(keras.layers.Layer):
         feature_dim: size of a feature vector, such as 47 for the visual features of CMU-MOSI.
         units: hidden size H of each direction. `None`, the default, takes `feature_dim`, as the published code does.
         epsilon: of the layer normalisation; PyTorch's 1e-5 by default.
+        cell: `"lstm"` or `"gru"`.
 
     Call arguments:
         inputs: dict of `values`, `(batch, time, feature_dim)`, and `lengths`, `(batch,)`, integers: the number of real
@@ -25,7 +30,7 @@ class UtteranceEncoder(keras.layers.Layer):
         layer backward, second layer backward.
 
     Raises:
-        ValueError: If `feature_dim` or `units` is not positive.
+        ValueError: If `feature_dim` or `units` is not positive or `cell` is another word.
 
     Example:
         >>> import numpy as np
@@ -34,26 +39,29 @@ class UtteranceEncoder(keras.layers.Layer):
         12
     """
 
-    def __init__(self, feature_dim, units=None, epsilon=1e-5, **kwargs):
+    def __init__(self, feature_dim, units=None, epsilon=1e-5, cell="lstm", **kwargs):
         super().__init__(**kwargs)
         for name, value in (("feature_dim", feature_dim), ("units", units)):
             if value is not None and value < 1:
                 raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value}")
+        if cell not in CELLS:
+            raise ValueError(f"`cell` must be one of {sorted(CELLS)}. Received: cell={cell!r}")
         self.feature_dim = feature_dim
         self.units = units
         self.epsilon = epsilon
-        self.lstm_1 = self._make_lstms("lstm_1", return_sequences=True)
+        self.cell = cell
+        self.rnn_1 = self._make_rnns(f"{cell}_1", return_sequences=True)
         self.layer_norm = keras.layers.LayerNormalization(epsilon=epsilon, dtype=self.dtype_policy, name="layer_norm")
-        self.lstm_2 = self._make_lstms("lstm_2", return_sequences=False)
+        self.rnn_2 = self._make_rnns(f"{cell}_2", return_sequences=False)
 
-    def _make_lstms(self, name, return_sequences):
-        """Forward and backward LSTM.
+    def _make_rnns(self, name, return_sequences):
+        """Forward and backward LSTM or GRU.
 
         Not `keras.layers.Bidirectional`: it serialises the layer that it is given, and while a `.keras` file is loaded
         Keras may take that copy for another one that happened to have the same address.
         """
         return [
-            keras.layers.LSTM(
+            CELLS[self.cell](
                 self.units or self.feature_dim,
                 return_sequences=return_sequences,
                 return_state=True,
@@ -73,12 +81,20 @@ class UtteranceEncoder(keras.layers.Layer):
 
     def build(self, input_shape):
         batch, time = input_shape["values"][:2]
+        if len(input_shape["values"]) == 3 and input_shape["values"][2] != self.feature_dim:
+            raise ValueError(
+                f"Expected values of shape (batch, time, {self.feature_dim}). Received: {tuple(input_shape['values'])}"
+            )
         hidden_shape = (batch, time, 2 * (self.units or self.feature_dim))
-        for lstm in self.lstm_1:
-            lstm.build((batch, time, self.feature_dim))
+        for rnn in self.rnn_1:
+            rnn.build((batch, time, self.feature_dim))
         self.layer_norm.build(hidden_shape)
-        for lstm in self.lstm_2:
-            lstm.build(hidden_shape)
+        for rnn in self.rnn_2:
+            rnn.build(hidden_shape)
+        keep_frozen(self)
+        if self.cell == "lstm":
+            for rnn in (*self.rnn_1, *self.rnn_2):
+                rnn.cell.bias.stands_for = 2  # PyTorch adds two bias vectors: see `convert.reference_optimizer`
 
     def call(self, inputs, training=None):
         values, lengths = inputs["values"], inputs["lengths"]
@@ -87,12 +103,12 @@ class UtteranceEncoder(keras.layers.Layer):
         values = self.embed(ops.where(self._spread(real, values), values, ops.zeros_like(values)))
         # A row without any real step still runs its first, zeroed one: cuDNN refuses rows that are masked throughout.
         mask = ops.logical_or(real, steps < 1)
-        forward, backward = self.lstm_1
-        forward_sequence, forward_1, _ = forward(values, mask=mask, training=training)
-        backward_sequence, backward_1, _ = backward(values, mask=mask, training=training)
+        forward, backward = self.rnn_1
+        forward_sequence, forward_1, *_ = forward(values, mask=mask, training=training)
+        backward_sequence, backward_1, *_ = backward(values, mask=mask, training=training)
         sequence = ops.concatenate([forward_sequence, ops.flip(backward_sequence, axis=1)], axis=-1)
         sequence = self.layer_norm(sequence)
-        forward_2, backward_2 = (lstm(sequence, mask=mask, training=training)[1] for lstm in self.lstm_2)
+        forward_2, backward_2 = (rnn(sequence, mask=mask, training=training)[1] for rnn in self.rnn_2)
         states = ops.concatenate([forward_1, forward_2, backward_1, backward_2], axis=-1)
         return ops.where(ops.expand_dims(lengths > 0, 1), states, ops.zeros_like(states))
 
@@ -113,4 +129,5 @@ class UtteranceEncoder(keras.layers.Layer):
             "feature_dim": self.feature_dim,
             "units": self.units,
             "epsilon": self.epsilon,
+            "cell": self.cell,
         }

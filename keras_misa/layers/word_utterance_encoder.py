@@ -1,6 +1,7 @@
 """Sequence of word ids to one vector: an embedding table, then the sLSTM of equation 1."""
 
 import keras
+from keras import ops
 
 from keras_misa.layers.utterance_encoder import UtteranceEncoder
 
@@ -15,6 +16,7 @@ class WordUtteranceEncoder(UtteranceEncoder):
         units: hidden size H of each direction; `None`, the default, takes `feature_dim`.
         trainable_embeddings: whether training changes the table, as it does in the published code. Default `True`.
         epsilon: of the layer normalisation.
+        cell: `"lstm"` or `"gru"`.
 
     Call arguments:
         inputs: dict of `values`, `(batch, time)`, integer word ids below `vocabulary_size`, and `lengths`, `(batch,)`.
@@ -34,8 +36,17 @@ class WordUtteranceEncoder(UtteranceEncoder):
         >>> encoder.set_vectors(np.zeros((10, 4)))
     """
 
-    def __init__(self, vocabulary_size, feature_dim, units=None, trainable_embeddings=True, **kwargs):
-        super().__init__(feature_dim, units=units, **kwargs)
+    def __init__(
+        self,
+        vocabulary_size,
+        feature_dim,
+        units=None,
+        trainable_embeddings=True,
+        epsilon=1e-5,
+        cell="lstm",
+        **kwargs,
+    ):
+        super().__init__(feature_dim, units, epsilon, cell, **kwargs)
         if vocabulary_size < 1:
             raise ValueError(
                 f"`vocabulary_size` must be a positive integer. Received: vocabulary_size={vocabulary_size}"
@@ -60,7 +71,12 @@ class WordUtteranceEncoder(UtteranceEncoder):
 
     def embed(self, values):
         """Look the word vectors up."""
-        return self.embedding(values)
+        table = ops.cast(self.embedding.embeddings, self.compute_dtype)
+        if keras.backend.backend() == "tensorflow":
+            from keras_misa._tensorflow import with_dense_gradient
+
+            table = with_dense_gradient(table)
+        return ops.take(table, ops.cast(values, "int32"), axis=0)
 
     def set_vectors(self, vectors):
         """Fill the embedding table, with GloVe vectors for example.

@@ -10,13 +10,14 @@ class PearsonCorrelation(keras.metrics.Metric):
 
     $$r = \frac{\sum_i (y_i - \bar y)(p_i - \bar p)}{\sqrt{\sum_i (y_i - \bar y)^2 \sum_i (p_i - \bar p)^2}}$$
 
-    Means and co-moments are merged from batch to batch (Chan et al. 1983), so that the result is that of the whole
-    split; `keras.metrics.PearsonCorrelation` averages the coefficients of the batches, which is another number. NaN
-    where it is undefined: fewer than two rows, or a constant.
+    It is computed from plain sums, so that the result is that of the whole split however the batches fall and on
+    however many replicas; `keras.metrics.PearsonCorrelation` averages the coefficients of the batches, which is another
+    number. The sums are float64 on TensorFlow and PyTorch. JAX has float32 only, where the third digit is lost once the
+    mean is some thirty standard deviations from zero. NaN where it is undefined: fewer than two rows, or a constant.
 
     Args:
         name: name in the logs.
-        dtype: of the state.
+        dtype: of the sums; `None`, the default, is float64, and float32 on JAX.
 
     Call arguments:
         y_true: tensor of scores, any shape.
@@ -32,43 +33,38 @@ class PearsonCorrelation(keras.metrics.Metric):
     """
 
     def __init__(self, name="corr", dtype=None, **kwargs):
+        if dtype is None:
+            dtype = "float32" if keras.backend.backend() == "jax" else "float64"
         super().__init__(name=name, dtype=dtype, **kwargs)
-        names = ("weight", "mean_true", "mean_pred", "square_true", "square_pred", "product")
-        self._state = {n: self.add_variable((), initializer="zeros", name=n) for n in names}
+        names = ("weight", "true", "pred", "square_true", "square_pred", "product")
+        self._sums = {n: self.add_variable((), "zeros", self.dtype, name=n) for n in names}
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Add a batch."""
         y = ops.cast(ops.reshape(y_true, (-1,)), self.dtype)
         p = ops.cast(ops.reshape(y_pred, (-1,)), self.dtype)
         w = ops.ones_like(y) if sample_weight is None else ops.cast(ops.reshape(sample_weight, (-1,)), self.dtype)
-        state = self._state
-        batch_weight = ops.sum(w)
-        weight = state["weight"] + batch_weight
-        safe_batch_weight = ops.where(batch_weight > 0, batch_weight, 1.0)
-        safe_weight = ops.where(weight > 0, weight, 1.0)
-        mean_y = _mean(y, w / safe_batch_weight)
-        mean_p = _mean(p, w / safe_batch_weight)
-        delta_y = mean_y - state["mean_true"]
-        delta_p = mean_p - state["mean_pred"]
-        share = batch_weight / safe_weight
-        between = state["weight"] * share
-        state["square_true"].assign_add(ops.sum(w * (y - mean_y) ** 2) + delta_y**2 * between)
-        state["square_pred"].assign_add(ops.sum(w * (p - mean_p) ** 2) + delta_p**2 * between)
-        state["product"].assign_add(ops.sum(w * (y - mean_y) * (p - mean_p)) + delta_y * delta_p * between)
-        state["mean_true"].assign_add(delta_y * share)
-        state["mean_pred"].assign_add(delta_p * share)
-        state["weight"].assign(weight)
+        parts = {"weight": w, "true": w * y, "pred": w * p}
+        parts.update(square_true=w * y * y, square_pred=w * p * p, product=w * y * p)
+        for name, values in parts.items():
+            self._sums[name].assign_add(ops.sum(values))
 
     def result(self):
         """The coefficient, a scalar in [-1, 1], or NaN."""
+        sums = {name: ops.convert_to_tensor(variable) for name, variable in self._sums.items()}
+        weight = ops.where(sums["weight"] > 0, sums["weight"], 1.0)
+
+        def moment(product, one, other):
+            return sums[product] - sums[one] * sums[other] / weight
+
+        square_true, square_pred = moment("square_true", "true", "true"), moment("square_pred", "pred", "pred")
+        # What rounding leaves of a constant is none.
+        rounding = 1e-12 if self.dtype == "float64" else 1e-6
+        defined = ops.logical_and(
+            square_true > rounding * sums["square_true"], square_pred > rounding * sums["square_pred"]
+        )
+        one = ops.ones_like(weight)
         # Two roots rather than the root of the product, which would leave the range of float32 early.
-        scale = ops.sqrt(self._state["square_true"]) * ops.sqrt(self._state["square_pred"])
-        defined = scale > 0
-        r = self._state["product"] / ops.where(defined, scale, 1.0)
+        scale = ops.sqrt(ops.where(defined, square_true, one)) * ops.sqrt(ops.where(defined, square_pred, one))
+        r = moment("product", "true", "pred") / scale
         return ops.where(defined, ops.clip(r, -1.0, 1.0), float("nan"))
-
-
-def _mean(values, shares):
-    """Weighted mean, exact for a constant: the second sum takes away the rounding error of the first."""
-    mean = ops.sum(shares * values)
-    return mean + ops.sum(shares * (values - mean))

@@ -83,7 +83,7 @@ class MISABackbone(keras.Model):
         self.hidden_dim = hidden_dim
         self.activation = activation
         self.subspaces = subspace_projection.subspaces
-        self.subspace_activation = subspace_activation
+        self.subspace_activation = keras.activations.serialize(subspace_projection.activation)
         self.epsilon = epsilon
         self.activation_layer = activation_layer
 
@@ -110,7 +110,12 @@ class MISABackbone(keras.Model):
         config = dict(config)
         for key in ("dtype", "encoders"):
             config[key] = keras.saving.deserialize_keras_object(config[key])
-        return cls(**config)
+        # Given to the constructor, it would thaw what is frozen in the parts, and freeze no part.
+        trainable = config.pop("trainable", True)
+        model = cls(**config)
+        if not trainable:
+            model.trainable = False
+        return model
 
 
 def make_activation(activation, dtype=None):

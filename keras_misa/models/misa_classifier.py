@@ -23,6 +23,9 @@ class MISAClassifier(MISATask):
     Returns:
         Logits `(batch, num_outputs)`, float32.
 
+    Raises:
+        ValueError: If `num_outputs` is below 2.
+
     Example:
         >>> import numpy as np
         >>> from keras_misa.layers import UtteranceEncoder
@@ -36,6 +39,8 @@ class MISAClassifier(MISATask):
     """
 
     def __init__(self, backbone, num_outputs=2, **kwargs):
+        if num_outputs < 2:
+            raise ValueError(f"A classifier needs at least two classes. Received: num_outputs={num_outputs}")
         super().__init__(backbone, num_outputs, **kwargs)
 
     def default_loss(self):

@@ -1,9 +1,18 @@
 """What MISA optimises: penalties, fusion, head, the right half of the paper's Figure 2."""
 
+import functools
+
 import keras
 from keras import ops
 
-from keras_misa.layers import DifferencePenalty, ModalityFusion, ReconstructionPenalty, SimilarityPenalty
+from keras_misa.layers import (
+    AdversarialSimilarityPenalty,
+    DifferencePenalty,
+    MMDSimilarityPenalty,
+    ModalityFusion,
+    ReconstructionPenalty,
+    SimilarityPenalty,
+)
 
 BOUNDS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 
@@ -23,6 +32,8 @@ class MISATask(keras.Model):
         fused: which vectors are fused, in this order: some of `("projected", "shared", "private")`. `None`, the
             default, takes all subspaces of the backbone, or `("projected",)` where it has none. `("private",)` and
             `("shared",)` are the paper's variants *sFusion* and *iFusion*.
+        similarity: what makes the shared vectors alike: `"cmd"` (central moments, the paper's choice and the default),
+            `"mmd"` (kernels) or `"adversarial"` (a discriminator behind reversed gradients).
         similarity_weight: α; 0 leaves the similarity loss out, and so for the next two.
         difference_weight: β.
         reconstruction_weight: γ.
@@ -30,9 +41,9 @@ class MISATask(keras.Model):
         fusion_dropout: rate in the fusion's Transformer layer.
         num_heads: of the fusion's attention.
         feedforward_dim: of the fusion's feed-forward part.
-        num_moments: K of the similarity loss.
-        similarity_bounds: interval of the shared vectors. `None`, the default, takes that of the backbone's
-            `subspace_activation`, sigmoid or tanh; any other activation needs it.
+        num_moments: K of the central moments.
+        similarity_bounds: interval of the shared vectors, for their central moments. `None`, the default, takes that of
+            the backbone's `subspace_activation`, sigmoid or tanh; any other activation needs it.
         difference_reduction: `"mean"`, the published code's, or `"sum"`, the paper's.
         shared_decoder: `False`, the published code's decoder for each modality, or `True`, the paper's one for all.
         dtype: dtype or policy of fusion and head; `None`, the default, takes the backbone's. Penalties and output are
@@ -46,6 +57,7 @@ class MISATask(keras.Model):
         backbone,
         num_outputs,
         fused=None,
+        similarity="cmd",
         similarity_weight=1.0,
         difference_weight=0.3,
         reconstruction_weight=1.0,
@@ -63,7 +75,7 @@ class MISATask(keras.Model):
         # === Layers ===
         dtype = keras.dtype_policies.get(dtype or backbone.dtype_policy)
         subspaces = backbone.subspaces
-        fused = tuple(fused or subspaces or ("projected",))
+        fused = (subspaces or ("projected",)) if fused is None else tuple(fused)
         if set(fused) - {"projected", *subspaces}:
             raise ValueError(
                 f"`fused` must name vectors that the backbone makes, some of {('projected', *subspaces)}. "
@@ -71,14 +83,9 @@ class MISATask(keras.Model):
             )
         penalties = []
         if similarity_weight and "shared" in subspaces:
-            bounds = similarity_bounds or BOUNDS.get(backbone.subspace_activation)
-            if bounds is None:
-                raise ValueError(
-                    "The similarity loss needs the interval of the shared vectors, which is known for the activations "
-                    f"{sorted(BOUNDS)} only: give `similarity_bounds=(a, b)`. "
-                    f"Received: subspace_activation={backbone.subspace_activation!r}"
-                )
-            penalties.append(SimilarityPenalty(similarity_weight, num_moments, bounds, name="similarity"))
+            penalties.append(
+                _similarity_penalty(similarity, backbone, similarity_weight, num_moments, similarity_bounds, dropout)
+            )
         if difference_weight and {"shared", "private"} <= set(subspaces):
             penalties.append(DifferencePenalty(difference_weight, difference_reduction, name="difference"))
         if reconstruction_weight and subspaces:
@@ -95,20 +102,26 @@ class MISATask(keras.Model):
         representations = backbone(backbone.input)
         for penalty in penalties:
             representations = penalty(representations)
-        x, attention = fusion(representations, return_attention_scores=True)
-        x = backbone.activation_layer(head_dropout(head_dense(x)))
-        super().__init__(inputs=backbone.input, outputs=head_output(x), **kwargs)
+
+        def predict_from(representations):
+            x, attention = fusion(representations, return_attention_scores=True)
+            return head_output(backbone.activation_layer(head_dropout(head_dense(x)))), attention
+
+        prediction, attention = predict_from(representations)
+        super().__init__(inputs=backbone.input, outputs=prediction, **kwargs)
 
         # === Config ===
         self.dtype_policy = dtype
         self.backbone = backbone
         self.penalties = penalties
         self.fusion = fusion
-        self._representations = representations
-        self._attention = attention
+        # Functions, for Keras would track, and save, models that are attributes.
+        self._make_explainer = functools.cache(lambda: self._explainer(representations, attention))
+        self._make_predictor = functools.cache(lambda: keras.Model(self.input, predict_from(backbone(self.input))[0]))
         self._term_trackers = {n: keras.metrics.Mean(name=n) for n in ("task", *(p.name for p in penalties))}
         self.num_outputs = num_outputs
         self.fused = fused
+        self.similarity = similarity
         self.similarity_weight = similarity_weight
         self.difference_weight = difference_weight
         self.reconstruction_weight = reconstruction_weight
@@ -125,8 +138,9 @@ class MISATask(keras.Model):
         """Keras's `compile`, with defaults that need no argument.
 
         Args:
-            optimizer: `"auto"` is Adam at a constant 1e-4, gradients clipped by value to ±1, as the published code. For
-                the paper's exponential decay pass
+            optimizer: `"auto"` is Keras's Adam with the published code's settings, a constant 1e-4 and gradients
+                clipped by value to ±1; PyTorch's arithmetic has `keras_misa.convert.reference_optimizer()`. For the
+                paper's exponential decay pass
                 `keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(1e-4, steps, rate), clipvalue=1.0)`.
             loss: `"auto"` is the task's own.
             metrics: `"auto"` are the paper's for the task, each over the whole split.
@@ -161,7 +175,7 @@ class MISATask(keras.Model):
         total = super().compute_loss(x, y, y_pred, sample_weight, training)
         # Keras has divided the total by the replicas, and `losses` not.
         terms = {"task": total * self._num_replicas() - sum(self.losses)}
-        terms.update((penalty.name, penalty.take_term()) for penalty in self.penalties)
+        terms.update((penalty.name, penalty.term) for penalty in self.penalties if penalty.term is not None)
         for name, term in terms.items():
             self._term_trackers[name].update_state(ops.stop_gradient(term), sample_weight=ops.shape(y_pred)[0])
         return total
@@ -187,12 +201,24 @@ class MISATask(keras.Model):
             (those that the model has), each a dict, modality name → `(rows, hidden_dim)`; and `attention`
             `(rows, heads, tokens, tokens)`, queries in rows, tokens named by `token_names`.
         """
-        outputs = {"prediction": self.output, "attention": self._attention}
-        outputs.update((subspace, dict(vectors)) for subspace, vectors in self._representations.items())
+        return self._make_explainer().predict(x, batch_size=batch_size, verbose=verbose)
+
+    def _explainer(self, representations, attention):
+        outputs = {"prediction": self.output, "attention": attention}
+        outputs.update((subspace, dict(vectors)) for subspace, vectors in representations.items())
         for penalty in self.penalties:
-            if hasattr(penalty, "reconstruct"):
+            if isinstance(penalty, ReconstructionPenalty):
                 outputs["reconstructed"] = penalty.reconstruct(outputs)
-        return keras.Model(self.input, outputs).predict(x, batch_size=batch_size, verbose=verbose)
+        return keras.Model(self.input, outputs)
+
+    def export(self, filepath, **kwargs):
+        """Keras's `export`, of what a prediction needs and nothing else: no penalties, no decoders.
+
+        Args:
+            filepath: folder to write.
+            **kwargs: see `keras.Model.export`.
+        """
+        return self._make_predictor().export(filepath, **kwargs)
 
     @property
     def token_names(self):
@@ -207,6 +233,7 @@ class MISATask(keras.Model):
             "backbone": keras.saving.serialize_keras_object(self.backbone),
             "num_outputs": self.num_outputs,
             "fused": self.fused,
+            "similarity": self.similarity,
             "similarity_weight": self.similarity_weight,
             "difference_weight": self.difference_weight,
             "reconstruction_weight": self.reconstruction_weight,
@@ -225,4 +252,28 @@ class MISATask(keras.Model):
         config = dict(config)
         for key in ("dtype", "backbone"):
             config[key] = keras.saving.deserialize_keras_object(config[key])
-        return cls(**config)
+        # Given to the constructor, it would thaw what is frozen in the parts, and freeze no part.
+        trainable = config.pop("trainable", True)
+        model = cls(**config)
+        if not trainable:
+            model.trainable = False
+        return model
+
+
+def _similarity_penalty(similarity, backbone, weight, num_moments, bounds, dropout):
+    if similarity == "mmd":
+        return MMDSimilarityPenalty(weight, name="similarity")
+    if similarity == "adversarial":
+        return AdversarialSimilarityPenalty(
+            backbone.modalities, weight, backbone.activation_layer, dropout, name="similarity"
+        )
+    if similarity != "cmd":
+        raise ValueError(f'`similarity` must be "cmd", "mmd" or "adversarial". Received: similarity={similarity!r}')
+    bounds = bounds or BOUNDS.get(backbone.subspace_activation)
+    if bounds is None:
+        raise ValueError(
+            "Central moments need the interval of the shared vectors, which is known for the activations "
+            f"{sorted(BOUNDS)} only: give `similarity_bounds=(a, b)`. "
+            f"Received: subspace_activation={backbone.subspace_activation!r}"
+        )
+    return SimilarityPenalty(weight, num_moments, bounds, name="similarity")
