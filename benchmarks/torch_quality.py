@@ -140,38 +140,37 @@ def train_pytorch(splits, table, seed, epochs):
 
 def train_keras_misa(splits, table, seed, epochs):
     import keras
+    import tensorflow as tf
 
     from keras_misa.convert import model_inputs
     from keras_misa.experiments import ReferenceStopping, build_model, make_config
 
-    class Batches(keras.utils.PyDataset):
-        def __init__(self, examples, rng=None):
-            super().__init__()
-            self.examples, self.rng = examples, rng
-            self.on_epoch_end()
+    def dataset(examples, rng=None):
+        """Batches of any length, in another order every epoch if there is an `rng`."""
 
-        def on_epoch_end(self):
-            self.batches = batches_of(self.examples, self.rng)
+        def generate():
+            for arrays, labels in batches_of(examples, rng):
+                yield model_inputs(**arrays), labels
 
-        def __len__(self):
-            return len(self.batches)
-
-        def __getitem__(self, index):
-            arrays, labels = self.batches[index]
-            return model_inputs(**arrays), labels
+        values = {"text": ((None, None), "int32")}
+        values |= {m: ((None, None, d), "float32") for m, d in (("visual", 47), ("acoustic", 74))}
+        batch = {
+            m: {"values": tf.TensorSpec(shape, dtype), "lengths": tf.TensorSpec((None,), "int32")}
+            for m, (shape, dtype) in values.items()
+        }
+        return tf.data.Dataset.from_generator(generate, output_signature=(batch, tf.TensorSpec((None,), "float32")))
 
     keras.utils.set_random_seed(seed)
     config = make_config("cmu_mosi", protocol="reference", seed=seed)
     model = build_model(config, {"text": None, "visual": 47, "acoustic": 74}, table)
     history = model.fit(
-        Batches(splits["train"], np.random.default_rng(seed)),
-        validation_data=Batches(splits["validation"]),
+        dataset(splits["train"], np.random.default_rng(seed)),
+        validation_data=dataset(splits["validation"]),
         epochs=epochs,
         callbacks=[ReferenceStopping(PATIENCE)],
-        shuffle=False,
         verbose=0,
     )
-    predictions = model.predict(Batches(splits["test"]), verbose=0)[:, 0]
+    predictions = model.predict(dataset(splits["test"]), verbose=0)[:, 0]
     return predictions, np.array([e["label"] for e in splits["test"]], "float32"), len(history.epoch)
 
 

@@ -205,7 +205,7 @@ class TestPenalties:
         assert float(layer.losses[0]) == pytest.approx(0.5 * expected, abs=1e-6)
 
         def term(x):
-            return layer.compute_term({"shared": {**shared, "visual": x}})
+            return layer.compute_term({"shared": {"text": keras.ops.convert_to_tensor(shared["text"]), "visual": x}})
 
         slopes = gradient(term, shared["visual"])
         step = np.zeros_like(shared["visual"])
