@@ -42,8 +42,7 @@ UR_FUNNY = {
 SYNTHETIC_SUBSPACES = {
     **CMU_MOSI,
     # Chosen on the validation split of the built-in dataset, to train in minutes; nothing of the paper's.
-    "batch_size": 32,
-    "learning_rate": 5e-4,
+    "learning_rate": 2e-4,
     "learning_rate_decay": 0.9,  # an epoch
     "trainable_embeddings": False,  # the made-up words' vectors are right as they are
     "patience": 8,
