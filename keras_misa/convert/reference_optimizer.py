@@ -26,7 +26,7 @@ def reference_optimizer(learning_rate=1e-4, clipvalue=1.0):
         >>> weight = keras.Variable([1.0, 1.0])
         >>> optimizer.build([weight])
         >>> optimizer.apply([ops.convert_to_tensor([0.5, -3.0])])
-        >>> [f"{w:.4f}" for w in ops.convert_to_numpy(weight)]  # the first step of Adam is the learning rate, whatever the gradient
+        >>> [f"{w:.4f}" for w in ops.convert_to_numpy(weight)]  # the first step is the learning rate
         ['0.9999', '1.0001']
     """
     return ReferenceAdam(learning_rate, clipvalue=clipvalue, epsilon=1e-8)
