@@ -158,7 +158,9 @@ def train_keras_misa(splits, table, seed, epochs):
             m: {"values": tf.TensorSpec(shape, dtype), "lengths": tf.TensorSpec((None,), "int32")}
             for m, (shape, dtype) in values.items()
         }
-        return tf.data.Dataset.from_generator(generate, output_signature=(batch, tf.TensorSpec((None,), "float32")))
+        signature = batch, tf.TensorSpec((None,), "float32")
+        dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
+        return dataset.apply(tf.data.experimental.assert_cardinality(-(-len(examples) // BATCH_SIZE)))
 
     keras.utils.set_random_seed(seed)
     config = make_config("cmu_mosi", protocol="reference", seed=seed)
@@ -168,6 +170,7 @@ def train_keras_misa(splits, table, seed, epochs):
         validation_data=dataset(splits["validation"]),
         epochs=epochs,
         callbacks=[ReferenceStopping(PATIENCE)],
+        shuffle=False,
         verbose=0,
     )
     predictions = model.predict(dataset(splits["test"]), verbose=0)[:, 0]
