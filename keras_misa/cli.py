@@ -4,8 +4,10 @@ import argparse
 import contextlib
 import logging
 import os
+import pathlib
 import sys
 import tempfile
+import warnings
 
 import keras_misa
 
@@ -159,17 +161,14 @@ def _evaluate(**settings):
 
 
 def _convert(checkpoint, out, force, **arguments):
-    _prepare_libraries()
-    import pathlib
-    import warnings
-
-    from keras_misa import convert
-    from keras_misa.experiments.run_folder import atomic_path
-
     if not out.endswith(".keras"):
         raise ValueError(f"The name of a Keras model ends in .keras. Received: --out {out}")
     if pathlib.Path(out).exists() and not force:
         raise FileExistsError(f"The file exists; --force replaces it. Received: --out {out}")
+    _prepare_libraries()
+    from keras_misa import convert
+    from keras_misa.experiments.run_folder import atomic_path
+
     state_dict = convert.read_torch_checkpoint(checkpoint)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -107,7 +107,8 @@ def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
     if keras.backend.backend() == "tensorflow":
         callbacks.append(keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False))
     if not quiet:
-        callbacks.append(EpochTable(console, config["epochs"]))
+        monitor = "val_task_batches" if config["protocol"] == "reference" else "val_task"
+        callbacks.append(EpochTable(console, config["epochs"], monitor))
     model.fit(
         batches["train"],
         validation_data=batches["validation"],
