@@ -13,7 +13,7 @@ SIZES = (300, 47, 74)
 def utterances():
     """Segments of `dev.pkl` as dicts with `ids`, and the word table."""
     from keras_misa.data import read_word_table
-    from keras_misa.data.reference_splits import read_reference_split
+    from keras_misa.data.sources.reference_splits import read_reference_split
 
     folder = os.environ.get("KERAS_MISA_TEST_DATA")
     if not folder:

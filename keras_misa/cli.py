@@ -27,6 +27,8 @@ HYPERPARAMETERS = {
     "similarity_weight": (float, "weight of the similarity loss, α; 0 leaves it out"),
 }
 
+REPORT_PICTURE = "report.png"
+
 
 def main(arguments=None):
     """Run the command line; returns the exit status."""
@@ -57,6 +59,8 @@ def _make_parser():
     parser.add_argument("--version", action="version", version=f"keras-misa {keras_misa.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
+    _add_datasets_commands(commands)
+
     train = commands.add_parser(
         "train",
         help="train, evaluate and explain a model",
@@ -65,7 +69,10 @@ def _make_parser():
     )
     train.set_defaults(command=_train)
     train.add_argument(
-        "--dataset", default="synthetic_subspaces", help="synthetic_subspaces (default), cmu_mosi, or a TFDS name"
+        "--dataset",
+        default="synthetic_subspaces",
+        help="synthetic_subspaces (default), cmu_mosi, cmu_mosei, ur_funny, utterance_folder (your own), or a TFDS "
+        "name; with a form of the files where that is in doubt: cmu_mosi/csd",
     )
     _add_data_arguments(train)
     train.add_argument(
@@ -74,7 +81,13 @@ def _make_parser():
         help="deal out whole videos of all splits anew, shares of train,validation,test: video:0.7,0.15,0.15; "
         "a seed may follow, video:0.7,0.15,0.15:1",
     )
-    train.add_argument("--word-table", metavar="FILE", help="word vectors, a file like embedding_and_mapping.pt")
+    train.add_argument("--label", metavar="NAME", help="what is predicted, such as MOSEI's emotions (default label)")
+    train.add_argument(
+        "--word-table",
+        metavar="FILE",
+        help="word vectors: GloVe's, word2vec's or fastText's text form (.txt, .vec, .gz, .zip), or a file like "
+        "embedding_and_mapping.pt",
+    )
     train.add_argument(
         "--freeze-embeddings",
         dest="trainable_embeddings",
@@ -99,6 +112,13 @@ def _make_parser():
     )
     model.add_argument(
         "--fused", type=_names, metavar="NAMES", help="what is fused: private (sFusion), shared (iFusion), …"
+    )
+    model.add_argument(
+        "--averaged",
+        type=_names,
+        metavar="NAMES",
+        help="modalities whose vectors know their context, such as BERT's: their mean is taken in place of an LSTM "
+        "(default: text of MMSA's files; none)",
     )
     model.add_argument(
         "--similarity", choices=("cmd", "mmd", "adversarial"), help="what makes shared vectors alike (default cmd)"
@@ -133,13 +153,108 @@ def _make_parser():
     return parser
 
 
+def _add_datasets_commands(commands):
+    datasets = commands.add_parser("datasets", help="build, list, describe and download datasets")
+    parsers = datasets.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    build = parsers.add_parser(
+        "build",
+        help="build a dataset from your files and report what is in it",
+        description="Build a dataset from the files that you hold. What kind they are is recognised. A report tells "
+        "what is in them, what was left out and why.",
+    )
+    build.set_defaults(command=_build_dataset)
+    build.add_argument("name", help="cmu_mosi, cmu_mosei, ur_funny, or utterance_folder for your own")
+    build.add_argument("--manual-dir", metavar="DIR", required=True, help="folder with your files")
+    build.add_argument("--source", metavar="FORM", help="kind of the files, where they could be several: csd, …")
+    build.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+    describe = parsers.add_parser("describe", help="show the report of a prepared dataset again, with a picture")
+    describe.set_defaults(command=_describe_dataset)
+    describe.add_argument("name", help="name, or name/form")
+    describe.add_argument("--picture", metavar="FILE", help="PNG to write (default: beside the dataset)")
+
+    listing = parsers.add_parser("list", help="list the datasets, and which are prepared")
+    listing.set_defaults(command=_list_datasets)
+    for parser in (build, describe, listing):
+        _add_data_dir(parser)
+
+    download = parsers.add_parser(
+        "download",
+        help="download the public .csd files of CMU-MOSI or CMU-MOSEI",
+        description="Download the four public computational sequences (.csd), where their server can be reached. Size "
+        "and checksum are recorded with the first download.",
+    )
+    download.set_defaults(command=_download_dataset)
+    download.add_argument("name", help="cmu_mosi or cmu_mosei")
+    download.add_argument("--out", required=True, metavar="DIR", help="where to put them")
+
+
 def _add_data_arguments(parser):
     parser.add_argument("--manual-dir", metavar="DIR", help="folder with your files of the dataset")
+    _add_data_dir(parser)
+
+
+def _add_data_dir(parser):
     parser.add_argument("--data-dir", metavar="DIR", help="where prepared datasets lie (~/tensorflow_datasets)")
 
 
 def _names(text):
     return () if text == "none" else tuple(name.strip() for name in text.split(","))
+
+
+def _build_dataset(name, manual_dir, source, data_dir, quiet):
+    _prepare_libraries(show_progress=not quiet)
+    from keras_misa.data import prepare_dataset
+
+    builder = prepare_dataset(f"{name}/{source}" if source else name, data_dir, manual_dir)
+    _show_report(builder, builder.data_path / REPORT_PICTURE, quiet)
+
+
+def _describe_dataset(name, data_dir, picture):
+    _prepare_libraries()
+    from keras_misa.data import prepare_dataset
+
+    builder = prepare_dataset(name, data_dir)
+    _show_report(builder, pathlib.Path(picture or builder.data_path / REPORT_PICTURE))
+
+
+def _show_report(builder, picture, quiet=False):
+    from rich.console import Console
+
+    from keras_misa.data.describe_dataset import dataset_report, plot_report, report_tables
+
+    report = dataset_report(builder)
+    plot_report(report, picture, builder.info.full_name)
+    console = Console(quiet=quiet)
+    for part in report_tables(builder, report):
+        console.print(part, highlight=False, soft_wrap=isinstance(part, str))
+    console.print(f"Picture: {picture}", highlight=False, soft_wrap=True)
+
+
+def _list_datasets(data_dir):
+    _prepare_libraries()
+    from keras_misa.data import list_datasets
+
+    for name, prepared in list_datasets(data_dir).items():
+        print(f"{name}: {', '.join(prepared) or 'not prepared'}")
+
+
+def _download_dataset(name, out):
+    from rich.progress import Progress
+
+    from keras_misa.data.download_sequences import download_sequences
+
+    with Progress() as bars:
+        tasks = {}
+
+        def show(file, done, total):
+            if file not in tasks:
+                tasks[file] = bars.add_task(file, total=total)
+            bars.update(tasks[file], completed=done)
+
+        paths = download_sequences(name, out, progress=show)
+    print(f"{len(paths)} files in {out}. Next: keras-misa datasets build {name} --manual-dir {out}")
 
 
 def _train(quiet, **settings):
@@ -167,7 +282,7 @@ def _convert(checkpoint, out, force, **arguments):
         raise FileExistsError(f"The file exists; --force replaces it. Received: --out {out}")
     _prepare_libraries()
     from keras_misa import convert
-    from keras_misa.experiments.run_folder import atomic_path
+    from keras_misa._files import atomic_path
 
     state_dict = convert.read_torch_checkpoint(checkpoint)
     with warnings.catch_warnings(record=True) as caught:
@@ -183,7 +298,7 @@ def _convert(checkpoint, out, force, **arguments):
     print(f"{type(model).__name__} of {model.count_params():,} weights written to {out}")
 
 
-def _prepare_libraries():
+def _prepare_libraries(show_progress=False):
     """Import the heavy libraries and keep their chatter off the terminal; their errors still show."""
     with _stderr_held_back():
         import tensorflow  # noqa: F401
@@ -191,7 +306,7 @@ def _prepare_libraries():
         from absl import logging as absl_logging
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     absl_logging.set_verbosity(absl_logging.ERROR)
-    tfds.disable_progress_bar()
+    tfds.display_progress_bar(show_progress)
 
 
 @contextlib.contextmanager

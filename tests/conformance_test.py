@@ -45,6 +45,7 @@ CASES = {
     "SharedPrivateProjection": (lambda **k: layers.SharedPrivateProjection(5, activation="tanh", **k), VECTORS),
     "SimilarityPenalty": (lambda **k: layers.SimilarityPenalty(0.2, 3, (-1.0, 1.0), **k), REPRESENTATIONS),
     "UtteranceEncoder": (lambda **k: layers.UtteranceEncoder(3, units=2, epsilon=1e-3, cell="gru", **k), SEQUENCE),
+    "MeanEncoder": (lambda **k: layers.MeanEncoder(3, **k), SEQUENCE),
     "WordUtteranceEncoder": (lambda **k: layers.WordUtteranceEncoder(5, 3, trainable_embeddings=False, **k), WORDS),
     "MISABackbone": (_backbone, {"visual": SEQUENCE, "acoustic": SEQUENCE}),
     "MISARegressor": (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_misa import data
-from keras_misa.data.reference_splits import read_reference_split
+from keras_misa.data.sources.reference_splits import read_reference_split
 
 FOLDER = pathlib.Path(__file__).parents[1] / "datasets" / "cmu_mosi" / "dummy_data"
 FILES = {"train": "train.pkl", "validation": "dev.pkl", "test": "test.pkl"}
@@ -114,7 +114,7 @@ def test_errors(tmp_path):
     wrong.mkdir()
     (wrong / "foo.pkl").touch()
     data.prepare_dataset("cmu_mosi", tmp_path / "d", FOLDER)
-    with pytest.raises(ValueError, match=r"one or more of the files \['train.pkl'.*with \['foo.pkl'\]"):
+    with pytest.raises(ValueError, match=r"none of the files that cmu_mosi is made from.*Received: \['foo.pkl'\]"):
         data.prepare_dataset("cmu_mosi", tmp_path / "d", wrong)
     with pytest.raises(ValueError, match="Received: batch_size=0"):
         data.load_dataset("cmu_mosi", "test", batch_size=0, manual_dir=FOLDER, data_dir=tmp_path / "d")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from keras_misa.data.reference_splits import read_reference_split
+from keras_misa.data.sources.reference_splits import read_reference_split
 from keras_misa.datasets.cmu_mosi import cmu_mosi_dataset_builder, dummy_data_generator
 
 DUMMY_DATA = pathlib.Path(cmu_mosi_dataset_builder.__file__).parent / "dummy_data"
@@ -18,6 +18,7 @@ DUMMY_DATA = pathlib.Path(cmu_mosi_dataset_builder.__file__).parent / "dummy_dat
 class CmuMosiTest(tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = cmu_mosi_dataset_builder.Builder
     EXAMPLE_DIR = DUMMY_DATA  # TFDS would look in `keras_misa/datasets/`.
+    BUILDER_CONFIG_NAMES_TO_TEST: typing.ClassVar = ["reference_splits"]
     SPLITS: typing.ClassVar = {"train": 4, "validation": 2, "test": 1}
 
 
@@ -58,15 +59,14 @@ def test_a_subset_of_the_files_and_their_provenance(tmp_path):
     assert sorted(read_back(builder, "validation")) == ["third[0]", "third[1]"]
 
     data = {name: (manual_dir / name).read_bytes() for name in ("train.pkl", "dev.pkl")}
-    expected = {
-        name: {"sha256": hashlib.sha256(data[name]).hexdigest(), "size": len(data[name]), "examples": examples}
-        for name, examples in {"train.pkl": 4, "dev.pkl": 2}.items()
-    }
+    expected = {name: (hashlib.sha256(content).hexdigest(), len(content), 1) for name, content in data.items()}
     again = cmu_mosi_dataset_builder.Builder(data_dir=tmp_path / "data")
     by_name = tfds.builder("cmu_mosi", data_dir=tmp_path / "data")
     from_folder = tfds.builder_from_directory(builder.data_dir)
     for reader in (builder, again, by_name, from_folder):
-        assert reader.info.metadata["sources"] == expected
+        sources = reader.info.metadata["sources"]
+        assert {name: (s["sha256"], s["size"], s["files"]) for name, s in sources.items()} == expected
+        assert reader.info.metadata["report"]["splits"]["train"]["utterances"] == 4
 
 
 def test_a_folder_without_the_files(tmp_path):
@@ -89,13 +89,13 @@ def write_rows(path, *rows):
 def test_an_utterance_in_two_files(tmp_path):
     write_rows(tmp_path / "train.pkl", ("a[0]", 1.0), ("a[1]", 1.0))
     write_rows(tmp_path / "test.pkl", ("b[0]", 1.0), ("a[1]", 1.0))
-    with pytest.raises(ValueError, match=r"test\.pkl`, row 1: .*Received: 'a\[1\]', which `.*train\.pkl` has too"):
+    with pytest.raises(ValueError, match=r"one split only. Received: 'a\[1\]', which both train and test have"):
         prepare(tmp_path, tmp_path / "data")
 
 
 def test_a_label_that_is_no_sentiment(tmp_path):
     write_rows(tmp_path / "test.pkl", ("a[0]", 3.0), ("a[1]", 50.0))
-    with pytest.raises(ValueError, match=r"test\.pkl`, row 1 \(a\[1\]\): expected a label in \[-3, 3\]\. Received: 50"):
+    with pytest.raises(ValueError, match=r"test\.pkl`, a\[1\]: expected a label in \[-3, 3\]\. Received: 50"):
         prepare(tmp_path, tmp_path / "data")
 
 

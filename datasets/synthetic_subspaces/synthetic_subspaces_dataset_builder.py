@@ -6,6 +6,8 @@ import typing
 import numpy as np
 import tensorflow_datasets as tfds
 
+from keras_misa.data.load_dataset import WORD_TABLE_FILE
+from keras_misa.data.word_table import WordTable, save_word_table
 from keras_misa.datasets.synthetic_subspaces import generator
 
 
@@ -73,6 +75,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             best_mae={split: generator.best_mae(examples) for split, examples in splits.items()},
         )
         return {split: self._generate_examples(examples) for split, examples in splits.items()}
+
+    def _download_and_prepare(self, dl_manager, download_config=None):
+        super()._download_and_prepare(dl_manager, download_config)
+        table = WordTable(*generator.word_table(), origin="the dataset's own")
+        save_word_table(self.data_path / WORD_TABLE_FILE, table)
 
     def _generate_examples(self, examples):
         for example in examples:

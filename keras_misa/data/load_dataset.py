@@ -1,132 +1,25 @@
 """TFDS splits as batches for `model.fit`."""
 
 import functools
-import hashlib
-import importlib
-import importlib.util
-import logging
-import pathlib
 
 import numpy as np
 
+from keras_misa.data.prepare_dataset import prepare_dataset
 from keras_misa.data.split_by_video import SPLITS, split_by_video
-from keras_misa.data.word_table import WordTable, read_word_table
+from keras_misa.data.word_table import WordTable, load_word_table_file, read_word_table
 
-WORD_TABLE_FILE = "embedding_and_mapping.pt"
-_logger = logging.getLogger(__name__)
-
-
-def prepare_dataset(name, data_dir=None, manual_dir=None):
-    """Find a TFDS dataset, building it first if need be.
-
-    A dataset made from your files remembers their checksums. If `manual_dir` holds other files than it was made from,
-    it is built again.
-
-    Args:
-        name: of a dataset of this package (`"synthetic_subspaces"`, `"cmu_mosi"`), or of any prepared TFDS dataset with
-            the same features.
-        data_dir: where prepared datasets lie; TFDS's default, `~/tensorflow_datasets`, if `None`.
-        manual_dir: folder with your files, for the datasets that are made from them.
-
-    Returns:
-        The `tfds.core.DatasetBuilder`, prepared.
-
-    Raises:
-        ValueError: If the name is unknown, or the dataset is not prepared and needs a `manual_dir`.
-
-    Example:
-        ```python
-        builder = keras_misa.data.prepare_dataset("cmu_mosi", manual_dir="splits")
-        ```
-    """
-    import tensorflow_datasets as tfds
-
-    if not name.isidentifier():
-        raise ValueError(f"The name of a dataset is a plain word. Received: name={name!r}")
-    module = f"keras_misa.datasets.{name}.{name}_dataset_builder"
-    try:
-        known = importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        known = False
-    if known:
-        importlib.import_module(module)
-    try:
-        builder = tfds.builder(name, data_dir=data_dir)
-    except tfds.core.DatasetNotFoundError as error:
-        raise ValueError(
-            f"There is no dataset of this name, neither in this package ({', '.join(_package_datasets())}) nor "
-            f"prepared in data_dir. Received: name={name!r}, data_dir={data_dir}"
-        ) from error
-    prepared = builder.data_path.exists()
-    if not known and not prepared:
-        raise ValueError(
-            f"This package ({', '.join(_package_datasets())}) does not build this dataset, and it is not prepared. "
-            f"Received: name={name!r}, data_dir={data_dir}"
-        )
-    if manual_dir is not None and not (pathlib.Path(manual_dir).is_dir() and any(pathlib.Path(manual_dir).iterdir())):
-        raise ValueError(f"`manual_dir` must be a folder with files in it. Received: manual_dir={str(manual_dir)!r}")
-    if manual_dir is not None:
-        _check_source_files(builder, pathlib.Path(manual_dir))
-    stale = prepared and manual_dir is not None and _is_stale(builder, pathlib.Path(manual_dir))
-    if prepared and not stale:
-        return builder
-    if getattr(builder, "MANUAL_DOWNLOAD_INSTRUCTIONS", None) and manual_dir is None:
-        raise ValueError(
-            f"The dataset {name!r} is not prepared yet and is made from files that you hold; give their folder as "
-            f"`manual_dir` (`--manual-dir`). {' '.join(builder.MANUAL_DOWNLOAD_INSTRUCTIONS.split())} "
-            "Received: manual_dir=None"
-        )
-    if stale:
-        _logger.warning("%s: the files in manual_dir have changed since it was prepared: building it again.", name)
-    builder.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(
-            manual_dir=manual_dir, download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS
-        )
-    )
-    return builder if not stale else tfds.builder(name, data_dir=data_dir)
-
-
-def _package_datasets():
-    folder = pathlib.Path(importlib.import_module("keras_misa.datasets").__file__).parent
-    return sorted(path.parent.name for path in folder.glob("*/*_dataset_builder.py"))
-
-
-def _check_source_files(builder, manual_dir):
-    names = getattr(builder, "SOURCE_FILES", None)
-    if names and not any((manual_dir / name).is_file() for name in names):
-        found = sorted(path.name for path in manual_dir.iterdir())
-        raise ValueError(
-            f"`manual_dir` must hold one or more of the files {list(names)}. "
-            f"Received: manual_dir={str(manual_dir)!r} with {found[:10]}"
-        )
-
-
-def _is_stale(builder, manual_dir):
-    """Whether the source files that the dataset names are others now, or a new one is there."""
-    sources = (builder.info.metadata or {}).get("sources")
-    if sources is None:
-        return False
-    names = getattr(builder, "SOURCE_FILES", list(sources))
-    present = {n: manual_dir / n for n in names if (manual_dir / n).is_file()}
-    digests = {n: _sha256(path, path.stat().st_mtime_ns, path.stat().st_size) for n, path in present.items()}
-    return bool(digests) and digests != {n: source["sha256"] for n, source in sources.items()}
-
-
-@functools.lru_cache(maxsize=32)
-def _sha256(path, mtime_ns, size):
-    """Checksum of a file; time and size are there for the cache to see a change."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+WORD_TABLE_FILE = "word_table.npz"  # beside the dataset, put there by its builder
 
 
 def modality_dims(builder):
-    """Size of a step's feature vector, by modality: `None` for `text`, whose steps are words.
+    """Size of a step's feature vector, by modality: `None` for a `text` whose steps are words.
 
     Args:
         builder: a `tfds.core.DatasetBuilder`.
 
     Returns:
-        Dict in the order text, then the dataset's own; every feature of shape `(None, size)` is a modality.
+        Dict in the order text, visual, acoustic, others by name; every feature of shape `(None, size)` is a modality.
+        A feature `text` of vectors goes before `words`.
     """
     dims = {"text": None} if "words" in builder.info.features else {}
     for key, feature in builder.info.features.items():
@@ -135,6 +28,32 @@ def modality_dims(builder):
     # Text first, the paper's order: visual before acoustic.
     order = ["text", "visual", "acoustic"]
     return dict(sorted(dims.items(), key=lambda item: (order.index(item[0]) if item[0] in order else 9, item[0])))
+
+
+def label_outputs(builder, label="label"):
+    """What a label asks of a model.
+
+    Args:
+        builder: a `tfds.core.DatasetBuilder`.
+        label: name of the feature that is predicted.
+
+    Returns:
+        Pair: kind, `"classes"` or `"scores"`; and the names of the classes or scores, or `None` if it is one score.
+
+    Raises:
+        ValueError: If the dataset has no such label.
+    """
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features
+    names = ((builder.info.metadata or {}).get("column_names") or {}).get(label)
+    feature = features[label] if label in features else None  # noqa: SIM401 (it has no get)
+    if isinstance(feature, tfds.features.ClassLabel):
+        return "classes", feature.names
+    if feature is None or len(shape := feature.shape) > 1 or None in shape or feature.dtype == object:
+        known = [name for name in ("label", "emotions") if name in features]
+        raise ValueError(f"{builder.info.full_name} has the labels {known}. Received: label={label!r}")
+    return "scores", (names or [str(column) for column in range(shape[0])]) if shape else None
 
 
 def load_examples(name, split, *, split_by=None, data_dir=None, manual_dir=None):
@@ -192,14 +111,17 @@ def _parse_split_by(split_by):
     return fractions, seed
 
 
-def load_word_table(name, *, split_by=None, data_dir=None, manual_dir=None):
-    """The word table that belongs to a dataset.
+def load_word_table(name, path=None, *, split_by=None, data_dir=None, manual_dir=None):
+    """The word table for a dataset.
 
-    That of the dataset itself, if it has one; the authors' `embedding_and_mapping.pt`, if it lies in `manual_dir`;
-    else the words of the training split with random vectors of 300 numbers.
+    That of a file, if you give one; that of the files which the dataset was made from, if they had one, such as the
+    authors' `embedding_and_mapping.pt`; else the words of the training split with random vectors of 300 numbers.
 
     Args:
         name: see `prepare_dataset`.
+        path: file of word vectors: GloVe's, word2vec's or fastText's text form, of which the words of all splits are
+            read; or one like `embedding_and_mapping.pt`. Words that a text file lacks get random vectors, as in the
+            published code.
         split_by: see `load_examples`.
         data_dir: see `prepare_dataset`.
         manual_dir: see `prepare_dataset`.
@@ -207,22 +129,25 @@ def load_word_table(name, *, split_by=None, data_dir=None, manual_dir=None):
     Returns:
         A `WordTable`.
     """
-    if name == "synthetic_subspaces":
-        from keras_misa.datasets.synthetic_subspaces import generator
-
-        return WordTable(*generator.word_table(), origin="the dataset's own")
-    if manual_dir is not None and (path := pathlib.Path(manual_dir) / WORD_TABLE_FILE).exists():
-        return read_word_table(path)
-    examples = load_examples(name, "train", split_by=split_by, data_dir=data_dir, manual_dir=manual_dir)
-    return WordTable.from_words(
-        [word.decode() for word in example["words"]] for example in examples.as_numpy_iterator()
+    builder = prepare_dataset(name, data_dir, manual_dir)
+    if path is None and (own := builder.data_path / WORD_TABLE_FILE).exists():
+        return load_word_table_file(own)
+    source = {"split_by": split_by, "data_dir": data_dir, "manual_dir": manual_dir}
+    splits = SPLITS if path else SPLITS[:1]
+    words = dict.fromkeys(
+        word.decode()
+        for split in splits
+        for example in load_examples(name, split, **source).as_numpy_iterator()
+        for word in example["words"]
     )
+    return read_word_table(path, words) if path else WordTable.from_words([words])
 
 
 def load_dataset(
     name,
     split,
     *,
+    label="label",
     word_table=None,
     modalities=None,
     batch_size=64,
@@ -241,6 +166,7 @@ def load_dataset(
     Args:
         name: see `prepare_dataset`.
         split: `"train"`, `"validation"` or `"test"`.
+        label: name of the feature to predict, such as MOSEI's `"emotions"`.
         word_table: `WordTable` for the ids; `None` takes `load_word_table`'s.
         modalities: names to keep, all by default.
         batch_size: utterances in a batch.
@@ -254,7 +180,8 @@ def load_dataset(
 
     Returns:
         `tf.data.Dataset` of pairs: the batch, a dict, modality name → `{"values", "lengths"}`, values
-        `(batch, time)` int32 word ids for `text`, else `(batch, time, size)` float32; and the labels `(batch,)`.
+        `(batch, time)` int32 word ids for a `text` of words, else `(batch, time, size)` float32; and the labels
+        `(batch,)`, or `(batch, scores)` where the label is several.
 
     Raises:
         ValueError: If there is no such dataset, split or modality.
@@ -269,29 +196,32 @@ def load_dataset(
     import tensorflow as tf
 
     source = {"split_by": split_by, "data_dir": data_dir, "manual_dir": manual_dir}
-    dims = modality_dims(prepare_dataset(name, data_dir, manual_dir))
+    builder = prepare_dataset(name, data_dir, manual_dir)
+    label_outputs(builder, label)
+    dims = modality_dims(builder)
     modalities = list(dims) if modalities is None else list(modalities)
     if not modalities or set(modalities) - set(dims) or len(set(modalities)) != len(modalities):
         raise ValueError(f"`modalities` must be some of {list(dims)}, each once. Received: modalities={modalities}")
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
+    of_words = [m for m in modalities if dims[m] is None]
     to_ids = None
-    if "text" in modalities:
+    if of_words:
         table = load_word_table(name, **source) if word_table is None else word_table
         to_ids = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(list(table.words), np.arange(len(table), dtype="int32")), 0
         )
 
     def to_batch(example):
-        values = {m: to_ids[example["words"]] if m == "text" else example[m] for m in modalities}
-        return {m: {"values": v, "lengths": tf.shape(v)[0]} for m, v in values.items()}, example["label"]
+        values = {m: to_ids[example["words"]] if m in of_words else example[m] for m in modalities}
+        return {m: {"values": v, "lengths": tf.shape(v)[0]} for m, v in values.items()}, example[label]
 
-    def pad(batch, label):
+    def pad(batch, labels):
         for inputs in batch.values():
             extra = -tf.shape(inputs["values"])[1] % pad_to_multiple_of
             rank = len(inputs["values"].shape)
             inputs["values"] = tf.pad(inputs["values"], [[0, 0], [0, extra]] + [[0, 0]] * (rank - 2))
-        return batch, label
+        return batch, labels
 
     dataset = load_examples(name, split, **source).map(to_batch, num_parallel_calls=tf.data.AUTOTUNE).cache()
     if shuffle:

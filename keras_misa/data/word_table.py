@@ -1,8 +1,14 @@
-"""The table of word vectors, and the authors' file of it."""
+"""The table of word vectors, and the files of it."""
+
+import contextlib
+import json
+import zipfile
 
 import numpy as np
 
+from keras_misa._files import atomic_path
 from keras_misa.data._torch_file import load
+from keras_misa.data.word_vectors import read_word_vectors
 
 SPECIAL_WORDS = ("<unk>", "<pad>")
 
@@ -103,25 +109,64 @@ class WordTable:
         return np.array([self._ids.get(word, 0) for word in words], np.int32)
 
 
-def read_word_table(path):
-    """Reads the authors' `embedding_and_mapping.pt`.
+def read_word_table(path, words=None, seed=0):
+    """Reads the authors' `embedding_and_mapping.pt`, or looks words up in a text file of word vectors.
 
-    The file is a PyTorch file of a pair: the vectors, and the dict from words to rows. PyTorch is not needed, and no
-    code of the file is run.
+    The authors' file is a PyTorch file of a pair: the vectors, and the dict from words to rows. It is a table already:
+    all of it is read, whatever `words` are. PyTorch is not needed, and no code of the file is run.
+
+    Any other file is read by `keras_misa.data.word_vectors.read_word_vectors`: GloVe, word2vec or fastText. What the
+    file is, its content tells and not its name. Words that the file lacks have vectors from N(0, 1), as the reference
+    draws them, and so has `<unk>`; `<pad>` is zeros.
 
     Args:
         path: The file.
+        words: Iterable of the words to look up; `None` takes all words of the file.
+        seed: Equal seeds, words and files give equal tables.
 
     Returns:
-        A `WordTable` with the file's rows in the file's order.
+        A `WordTable`: of the authors' file its rows in its order; else `<unk>`, `<pad>` and the words in their order.
 
     Raises:
         FileNotFoundError: There is no such file.
+        TypeError: `words` is one string.
         ValueError: The file is damaged or holds something else.
 
     Example:
         >>> table = read_word_table("embedding_and_mapping.pt")  # doctest: +SKIP
+        >>> table = read_word_table("glove.840B.300d.zip", ["a", "good", "movie"])  # doctest: +SKIP
     """
+    return _read_authors_table(path) if _is_torch_file(path) else _look_words_up(path, words, seed)
+
+
+def _is_torch_file(path):
+    """Whether a file is a pickle, or a zip file with PyTorch's in it; text never starts with the byte of a pickle."""
+    with open(path, "rb") as file:
+        start = file.read(4)
+        if start != b"PK\x03\x04":
+            return start.startswith(b"\x80")
+        with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(file) as archive:
+            return any(name.endswith("/data.pkl") for name in archive.namelist())
+    return False
+
+
+def _look_words_up(path, words, seed):
+    if isinstance(words, str):
+        raise TypeError(f"`words` must be an iterable of words. Received: words={words!r}")
+    words = None if words is None else list(dict.fromkeys([SPECIAL_WORDS[0], *words]))
+    found, vectors = read_word_vectors(path, words)
+    rows = {word: row for row, word in enumerate(found)}
+    words = list(dict.fromkeys([*SPECIAL_WORDS, *(found if words is None else words)]))
+    is_missing = np.array([word not in rows for word in words])
+    table = np.zeros((len(words), vectors.shape[1]), np.float32)
+    table[~is_missing] = vectors[[rows[word] for word in words if word in rows]]
+    table[is_missing] = np.random.default_rng(seed).standard_normal((is_missing.sum(), table.shape[1]), np.float32)
+    table[1] = 0
+    lacks = f"which lacks {is_missing[2:].sum()} of {len(words) - 2} words (drawn from N(0, 1), seed {seed})"
+    return WordTable(words, table, origin=f"{path}, {lacks}")
+
+
+def _read_authors_table(path):
     # The dict is a `defaultdict` whose factory, a function of the authors' script, means: unknown words have id 0.
     value = load(path, extra_globals=["create_dataset.return_unk"])
     if not (isinstance(value, tuple) and [type(part) for part in value] == [np.ndarray, dict]):
@@ -139,3 +184,20 @@ def read_word_table(path):
         return WordTable([words[row] for row in range(len(rows))], vectors, origin=str(path))
     except ValueError as error:
         raise ValueError(f"`{path}` is no word table: {error}") from error
+
+
+def save_word_table(path, table):
+    """Writes a table as `.npz`, which `load_word_table_file` reads."""
+    words = np.frombuffer(json.dumps([table.words, table.origin]).encode(), np.uint8)
+    with atomic_path(path) as temporary:
+        np.savez(temporary, words=words, vectors=table.vectors)
+
+
+def load_word_table_file(path):
+    """Reads what `save_word_table` wrote."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            words, origin = json.loads(file["words"].tobytes())
+            return WordTable(words, file["vectors"], origin)
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"`{path}` is damaged: {error}") from error

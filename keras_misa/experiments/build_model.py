@@ -3,7 +3,8 @@
 import keras
 
 from keras_misa.experiments.reference_protocol import apply_reference_protocol
-from keras_misa.layers import UtteranceEncoder, WordUtteranceEncoder
+from keras_misa.experiments.task_metrics import is_classification, task_metrics
+from keras_misa.layers import MeanEncoder, UtteranceEncoder, WordUtteranceEncoder
 from keras_misa.models import MISABackbone, MISAClassifier, MISARegressor
 
 
@@ -17,13 +18,14 @@ def build_model(config, dims, word_table=None, steps_per_epoch=None):
         steps_per_epoch: number of batches, needed for `learning_rate_decay`.
 
     Returns:
-        A compiled `MISARegressor`, or `MISAClassifier` where `config["num_outputs"]` is above 1.
+        A compiled `MISARegressor`, or `MISAClassifier` for classes.
     """
     dtype = config["dtype"]
     encoders = {}
     for modality in config["modalities"] or dims:
         if dims[modality] is not None:
-            encoders[modality] = UtteranceEncoder(dims[modality], dtype=dtype)
+            encoder = MeanEncoder if modality in (config["averaged"] or ()) else UtteranceEncoder
+            encoders[modality] = encoder(dims[modality], dtype=dtype)
             continue
         encoders[modality] = WordUtteranceEncoder(
             len(word_table),
@@ -35,7 +37,7 @@ def build_model(config, dims, word_table=None, steps_per_epoch=None):
     backbone = MISABackbone(
         encoders, config["hidden_dim"], config["activation"], config["subspaces"], dtype=dtype, name="backbone"
     )
-    task = MISARegressor if config["num_outputs"] == 1 else MISAClassifier
+    task = MISAClassifier if is_classification(config) else MISARegressor
     arguments = (
         "num_outputs",
         "fused",
@@ -53,8 +55,9 @@ def build_model(config, dims, word_table=None, steps_per_epoch=None):
         learning_rate = keras.optimizers.schedules.ExponentialDecay(
             learning_rate, steps_per_epoch, config["learning_rate_decay"], staircase=True
         )
+    metrics = task_metrics(config)
     if config["protocol"] == "reference":
-        apply_reference_protocol(model, learning_rate, config["clipvalue"], config["seed"])
+        apply_reference_protocol(model, learning_rate, config["clipvalue"], config["seed"], metrics=metrics)
     else:
-        model.compile(keras.optimizers.Adam(learning_rate, clipvalue=config["clipvalue"]))
+        model.compile(keras.optimizers.Adam(learning_rate, clipvalue=config["clipvalue"]), metrics=metrics)
     return model

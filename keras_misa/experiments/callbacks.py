@@ -4,7 +4,7 @@ import time
 
 import keras
 
-from keras_misa.experiments.run_folder import write_csv
+from keras_misa._files import write_csv
 
 SHORT = {"similarity": "sim", "difference": "diff", "reconstruction": "recon"}
 TERMS = ("loss", "task", "similarity", "difference", "reconstruction")

@@ -5,9 +5,10 @@ import pathlib
 
 import numpy as np
 
+from keras_misa._files import read_json
 from keras_misa.experiments.make_config import make_config
 from keras_misa.experiments.report import dataset_title, metrics_table
-from keras_misa.experiments.run_folder import read_json
+from keras_misa.experiments.task_metrics import compute_metrics
 
 _logger = logging.getLogger(__name__)
 
@@ -51,8 +52,11 @@ def evaluate(run, split="test", manual_dir=None, data_dir=None, console=None):
         raise ValueError(f"{run / 'config.json'} is damaged: expected the settings and data of a run.")
     config = {**make_config(written["settings"]["dataset"]), **written["settings"]}
     config.update(manual_dir=manual_dir or config["manual_dir"], data_dir=data_dir or config["data_dir"])
-    builder = prepare_dataset(config["dataset"], config["data_dir"], config["manual_dir"])
-    if (now := dict(builder.info.metadata or {}).get("sources")) != (then := written["data"].get("sources")):
+    metadata = dict(prepare_dataset(config["dataset"], config["data_dir"], config["manual_dir"]).info.metadata or {})
+    now, then = (
+        {name: s["sha256"] for name, s in (data.get("sources") or {}).items()} for data in (metadata, written["data"])
+    )
+    if now != then:
         _logger.warning("These are not the files that the run was trained on. Then: %s. Now: %s.", then, now)
     try:
         model = keras.models.load_model(run / "model.keras")
@@ -64,9 +68,9 @@ def evaluate(run, split="test", manual_dir=None, data_dir=None, console=None):
         ) from error
     examples = collect_examples(config, split)
     predictions = model.predict(load_split(config, split, read_json(run / "vocabulary.json")), verbose=0)
-    metrics = compute_metrics(model, examples, predictions)
+    metrics = compute_metrics(config, examples["label"], predictions)
     if console:
-        console.print(metrics_table(metrics, split_title(config, split, examples), best_reachable(model, examples)))
+        console.print(metrics_table(metrics, split_title(config, split, examples), best_reachable(config, examples)))
     return metrics
 
 
@@ -79,6 +83,7 @@ def load_split(config, split, vocabulary, **kwargs):
     return load_dataset(
         config["dataset"],
         split,
+        label=config["label"],
         word_table=WordTable(vocabulary, np.zeros((len(vocabulary), 1))) if vocabulary else None,
         modalities=config["modalities"],
         batch_size=config["batch_size"],
@@ -105,9 +110,11 @@ def collect_examples(config, split):
 
     from keras_misa.data import load_examples
 
-    keys = ("segment_id", "video_id", "label", "words", "factors", "best_prediction")
+    keys = ("segment_id", "video_id", "words", "factors", "best_prediction")
     examples = load_examples(config["dataset"], split, **source_of(config))
-    examples = examples.map(lambda example: {key: example[key] for key in keys if key in example})
+    examples = examples.map(
+        lambda e: {key: e[key] for key in keys if key in e} | {"label": e[config["label"]]},
+    )
     examples = list(examples.as_numpy_iterator())
     words = [[word.decode() for word in example.pop("words", ())] for example in examples]
     collected = keras.tree.map_structure(lambda *values: np.stack(values), *examples)
@@ -116,20 +123,11 @@ def collect_examples(config, split):
     return {**collected, "words": words}
 
 
-def compute_metrics(model, examples, predictions):
-    """The task's metrics of predictions `(rows, outputs)` against the labels of the split."""
-    metrics = {}
-    for metric in model.default_metrics():
-        metric.update_state(examples["label"], predictions)
-        metrics[metric.name] = float(metric.result())
-    return metrics
-
-
-def best_reachable(model, examples):
+def best_reachable(config, examples):
     """The metrics of the predictor that knows the true factors, where there is one, else `None`."""
     if "best_prediction" not in examples:
         return None
-    return compute_metrics(model, examples, examples["best_prediction"][:, None])
+    return compute_metrics(config, examples["label"], examples["best_prediction"][:, None])
 
 
 def split_title(config, split, examples):

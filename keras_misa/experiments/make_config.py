@@ -5,12 +5,18 @@ import math
 from keras_misa.presets import PRESETS
 
 PROTOCOLS = ("default", "reference")
+METRICS = (None, "sentiment", "scores")
 DEFAULTS = {
     "manual_dir": None,
     "data_dir": None,
     "split_by": None,
+    "label": "label",  # or another feature of the dataset, such as MOSEI's emotions
+    "metrics": None,  # "sentiment" (the paper's) or "scores"; None: as the labels are
+    "class_names": None,  # the dataset's, where labels are classes
+    "score_names": None,  # the dataset's, where a label is several scores
     "word_table": None,  # a file like the authors' embedding_and_mapping.pt
     "modalities": None,  # all of the dataset
+    "averaged": None,  # modalities of which the mean is taken; None: those that the dataset calls contextual
     "trainable_embeddings": True,  # as the published code does
     "subspaces": ("shared", "private"),
     "fused": None,  # all subspaces
@@ -27,7 +33,7 @@ def make_config(dataset="synthetic_subspaces", **overrides):
     """Defaults, the dataset's preset and your changes, in one flat dict.
 
     Args:
-        dataset: name of a dataset. One without a preset takes that of CMU-MOSI.
+        dataset: name of a dataset, `"name"` or `"name/form"`. One without a preset takes that of CMU-MOSI.
         **overrides: any of the keys; `None` leaves a value as it is.
 
     Returns:
@@ -40,12 +46,14 @@ def make_config(dataset="synthetic_subspaces", **overrides):
         >>> make_config("cmu_mosei", dropout=0.2)["activation"]
         'leaky_relu'
     """
-    config = {"dataset": dataset, **DEFAULTS, **PRESETS.get(dataset, PRESETS["cmu_mosi"])}
+    config = {"dataset": dataset, **DEFAULTS, **PRESETS.get(dataset.split("/")[0], PRESETS["cmu_mosi"])}
     if unknown := set(overrides) - set(config):
         raise ValueError(f"Known settings are {sorted(config)}. Received: {sorted(unknown)}")
     config.update((key, value) for key, value in overrides.items() if value is not None)
     if config["protocol"] not in PROTOCOLS:
         raise ValueError(f"`protocol` must be one of {PROTOCOLS}. Received: protocol={config['protocol']!r}")
+    if config["metrics"] not in METRICS:
+        raise ValueError(f"`metrics` must be one of {METRICS}. Received: metrics={config['metrics']!r}")
     for name, (is_good, expected) in _RANGES.items():
         if config[name] is not None and not is_good(config[name]):
             raise ValueError(f"`{name}` must be {expected}. Received: {name}={config[name]}")

@@ -13,7 +13,7 @@ from keras_misa.layers import BertEncoder
 MONITOR = "task_batches"
 
 
-def apply_reference_protocol(model, learning_rate=1e-4, clipvalue=1.0, seed=0):
+def apply_reference_protocol(model, learning_rate=1e-4, clipvalue=1.0, seed=0, metrics=None):
     """Initialise and compile a model as the published code does.
 
     Weights are drawn as PyTorch and the published code draw them (from another random generator, so not the same
@@ -25,6 +25,7 @@ def apply_reference_protocol(model, learning_rate=1e-4, clipvalue=1.0, seed=0):
         learning_rate: a number or schedule.
         clipvalue: gradients are clipped by value to ± this.
         seed: of the weights.
+        metrics: list of metrics for the logs; `None` takes the model's own.
 
     Example:
         ```python
@@ -35,7 +36,7 @@ def apply_reference_protocol(model, learning_rate=1e-4, clipvalue=1.0, seed=0):
     _initialize(model, np.random.default_rng(seed))
     model.compile(
         reference_optimizer(learning_rate, clipvalue),
-        metrics=[*model.default_metrics(), BatchMean(model.default_loss())],
+        metrics=[*(model.default_metrics() if metrics is None else metrics), BatchMean(model.default_loss())],
     )
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_misa.experiments.run_folder import atomic_path
+from keras_misa._files import atomic_path
 
 HEADINGS = {
     "mae": "MAE ↓",

@@ -9,18 +9,18 @@ from importlib import metadata
 
 import numpy as np
 
+from keras_misa._files import atomic_path, write_csv, write_json
 from keras_misa.experiments.evaluate import (
     best_reachable,
     collect_examples,
-    compute_metrics,
     load_split,
     source_of,
     split_title,
 )
 from keras_misa.experiments.make_config import make_config
 from keras_misa.experiments.report import dataset_title, metrics_table, plot_curves, scores_table
-from keras_misa.experiments.run_folder import atomic_path, write_csv, write_json
 from keras_misa.experiments.subspace_scores import subspace_scores, variance_shares
+from keras_misa.experiments.task_metrics import compute_metrics, settle_task
 
 
 def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
@@ -65,22 +65,26 @@ def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
 
     # === Data ===
     builder = data.prepare_dataset(dataset, config["data_dir"], config["manual_dir"])
+    if "sources" in (builder.info.metadata or {}):
+        config["dataset"] = dataset = builder.info.full_name.rpartition("/")[0]  # with the form of the files
     dims = data.modality_dims(builder)
-    if config["word_table"] and "text" not in (config["modalities"] or dims):
+    has_words = any(dims.get(m, 0) is None for m in config["modalities"] or dims)
+    if config["word_table"] and not has_words:
         raise ValueError(
-            f"A word table needs the modality text. Received: word_table={config['word_table']!r}, "
-            f"modalities={config['modalities']}"
+            f"A word table needs a modality text of words. Received: word_table={config['word_table']!r}, "
+            f"modalities {dict(dims)}"
         )
+    if config["averaged"] is None:
+        config["averaged"] = list((builder.info.metadata or {}).get("contextual", ()))
+    if wrong := [m for m in config["averaged"] if dims.get(m) is None]:
+        raise ValueError(f"Means can be taken of {[m for m in dims if dims[m]]}. Received: averaged={wrong}")
     word_table = None
-    if "text" in (config["modalities"] or dims):
-        word_table = (
-            data.read_word_table(config["word_table"])
-            if config["word_table"]
-            else data.load_word_table(dataset, **source_of(config))
-        )
+    if has_words:
+        word_table = data.load_word_table(dataset, path=config["word_table"], **source_of(config))
     vocabulary = list(word_table.words) if word_table else None
     keras.utils.set_random_seed(config["seed"])
     examples = {split: collect_examples(config, split) for split in ("train", "validation", "test")}
+    settle_task(config, builder, examples["train"]["label"])
     batches = {
         split: load_split(config, split, vocabulary, shuffle=split == "train", seed=config["seed"])
         for split in examples
@@ -90,7 +94,8 @@ def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
 
     # === Training ===
     model = build_model(config, dims, word_table, steps_per_epoch=int(batches["train"].cardinality()))
-    provenance = {**dict(builder.info.metadata or {}), "version": str(builder.version), "splits": summary}
+    metadata = {key: value for key, value in (builder.info.metadata or {}).items() if key != "report"}
+    provenance = {**metadata, "version": str(builder.version), "splits": summary}
     provenance["word_table"] = word_table and f"{len(word_table)} x {word_table.dimension}, {word_table.origin}"
     write_json(output / "config.json", {"settings": config, "data": provenance, **_versions()})
     write_json(output / "vocabulary.json", vocabulary)
@@ -129,9 +134,9 @@ def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
 
     # === Evaluation ===
     predictions = model.predict(batches["test"], verbose=0)
-    metrics = compute_metrics(model, examples["test"], predictions)
-    write_csv(output / "predictions.csv", _prediction_rows(examples["test"], predictions))
-    best = best_reachable(model, examples["test"])
+    metrics = compute_metrics(config, examples["test"]["label"], predictions)
+    write_csv(output / "predictions.csv", _prediction_rows(config, examples["test"], predictions))
+    best = best_reachable(config, examples["test"])
     console.print(metrics_table(metrics, split_title(config, "test", examples["test"]), best))
     if best:
         console.print(f"MAE is {metrics['mae'] / best['mae'] - 1:+.1%} from the best reachable one.", highlight=False)
@@ -205,19 +210,24 @@ def _print_summary(console, config, dims, summary, word_table):
             )
 
 
-def _prediction_rows(examples, predictions):
+def _prediction_rows(config, examples, predictions):
+    classes, scores = config["class_names"], config["score_names"]
     rows = []
     for segment_id, video_id, label, prediction in zip(
         examples["segment_id"], examples["video_id"], examples["label"], predictions, strict=True
     ):
-        row = {"segment_id": segment_id, "video_id": video_id, "label": label}
-        if len(prediction) == 1:
-            row["prediction"] = prediction[0]
+        row = {"segment_id": segment_id, "video_id": video_id}
+        if scores:
+            row.update((f"label_{name}", y) for name, y in zip(scores, label, strict=True))
+            row.update((f"prediction_{name}", p) for name, p in zip(scores, prediction, strict=True))
+        elif len(prediction) == 1:
+            row.update(label=label, prediction=prediction[0])
         else:
-            row["prediction"] = int(prediction.argmax())
+            names = classes or [str(c) for c in range(len(prediction))]
             probabilities = np.exp(prediction - prediction.max())
             probabilities /= probabilities.sum()
-            row.update((f"probability_{c}", p) for c, p in enumerate(probabilities))
+            row.update(label=names[int(label)], prediction=names[int(prediction.argmax())])
+            row.update((f"probability_{name}", p) for name, p in zip(names, probabilities, strict=True))
         rows.append(row)
     return rows
 

@@ -3,6 +3,7 @@
 from keras_misa.layers.adversarial_similarity_penalty import AdversarialSimilarityPenalty
 from keras_misa.layers.bert_encoder import BertEncoder
 from keras_misa.layers.difference_penalty import DifferencePenalty
+from keras_misa.layers.mean_encoder import MeanEncoder
 from keras_misa.layers.mmd_similarity_penalty import MMDSimilarityPenalty
 from keras_misa.layers.modality_fusion import ModalityFusion
 from keras_misa.layers.penalty import Penalty
@@ -17,6 +18,7 @@ __all__ = [
     "BertEncoder",
     "DifferencePenalty",
     "MMDSimilarityPenalty",
+    "MeanEncoder",
     "ModalityFusion",
     "Penalty",
     "ReconstructionPenalty",

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from keras_misa.data.reference_splits import read_reference_split
+from keras_misa.data.sources.reference_splits import read_reference_split
 
 
 def make_row(length=3, visual=5, acoustic=7, label=0.5, segment_id="video[7]"):
@@ -64,6 +64,17 @@ def test_sizes_can_be_given(write):
         read_reference_split(path, acoustic_dim=74)
 
 
+def test_rows_without_an_id_as_in_ur_funny(write):
+    rows = [(make_row(2)[0], 1), (make_row(3)[0], np.int64(0)), (make_row(1)[0], np.ones((1, 1), "f4"))]
+    examples = read_reference_split(write(rows, "dev.pkl"))
+    assert [(e["segment_id"], e["video_id"], e["label"]) for e in examples] == [
+        (f"dev[{row}]", f"dev[{row}]", label) for row, label in enumerate([1.0, 0.0, 1.0])
+    ]
+    assert [len(e["words"]) for e in examples] == [2, 3, 1]
+    with pytest.raises(ValueError, match=r"row 1 .*label\)`. Received: a tuple of 3"):
+        read_reference_split(write([rows[0], make_row()]))
+
+
 def changed(index, value):
     """A row in which `(word_ids, visual, acoustic, words)[index]` is `value`."""
     parts, label, segment_id = make_row()
@@ -83,7 +94,7 @@ def with_number(number, name="visual"):
             make_row()[:2],
             r"words\), label, segment_id\)`. Received: a tuple of 2 \(tuple, array\)",
         ),
-        ((make_row()[0], 1), r"Received: a tuple of 2 \(tuple, int\)"),  # As UR-FUNNY's files.
+        ((make_row()[0], 1), r"Received: a tuple of 2 \(tuple, int\)"),  # UR-FUNNY's, among MOSI's.
         ((make_row()[0][:3], *make_row()[1:]), r"Received: a tuple of 3 \(tuple, array, str\)"),
         ({"text": []}, "Received: .* of type dict"),
         (make_row(segment_id="video_7"), r"a segment id like 'video\[7\]'. Received: 'video_7' of type str"),

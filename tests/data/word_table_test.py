@@ -130,7 +130,7 @@ def test_files_of_something_else(tmp_path):
 
 def test_only_numpy_is_imported():
     code = (
-        "import sys, keras_misa.data.word_table, keras_misa.data.reference_splits; "
+        "import sys, keras_misa.data.word_table, keras_misa.data.sources.reference_splits; "
         "print([name for name in ('tensorflow', 'keras', 'torch') if name in sys.modules])"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

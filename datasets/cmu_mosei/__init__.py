@@ -1,0 +1,1 @@
+"""CMU-MOSEI as a TFDS dataset."""

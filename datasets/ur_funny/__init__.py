@@ -1,0 +1,1 @@
+"""UR-FUNNY as a TFDS dataset."""
