@@ -219,7 +219,7 @@ def test_the_datasets_commands(write, tmp_path, capsys):
     assert cli.main(["datasets", "build", "cmu_mosi", "--manual-dir", str(folder), "--data-dir", data_dir]) == 0
     built = capsys.readouterr().out
     assert ("Left out" in built) or ("Nothing was left out." in built)
-    for part in ("cmu_mosi/csd/1.0.0", "1,283", "CMU_MOSI_COVAREP.csd", "infinite", "dropped.csv"):
+    for part in ("cmu_mosi/csd/1.0.0", "1,283", "CMU_MOSI_COVAREP.csd", "infinite"):
         assert part in built
     picture = tmp_path / "picture.png"
     assert cli.main(["datasets", "describe", "cmu_mosi", "--data-dir", data_dir, "--picture", str(picture)]) == 0
