@@ -88,7 +88,7 @@ def test_evaluate_repeats_the_table_to_the_last_digit(run, capsys):
     metrics = json.loads((run / "metrics.json").read_text())
     printed = capsys.readouterr().out
     assert f"{metrics['mae']:.4f}" in printed
-    assert "cmu_mosi, test split" in printed
+    assert "cmu_mosi/reference_splits, test split" in printed
     assert main(["evaluate", str(run), "--split", "validation"]) == 0
 
 
@@ -112,7 +112,7 @@ def test_user_errors_are_one_line(run, folders, capsys, tmp_path):
         (["train", "--output", str(run), *data], "must be new or empty"),
         (["train", "--dataset", "nothing", *data], "no dataset of this name"),
         (["train", "--dataset", "../x", *data], "a plain word"),
-        (["train", "--dataset", "mnist", *data], "does not build this dataset"),
+        (["train", "--dataset", "mnist", *data], "nor prepared in data_dir"),
         (["train", "--epochs", "0", *data], "Received: epochs=0"),
         (
             ["train", "--dataset", "cmu_mosi", "--modalities", "visual", "--word-table", "x", *data],

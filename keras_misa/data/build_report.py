@@ -18,7 +18,7 @@ class BuildReport:
 
     Example:
         >>> report = BuildReport()
-        >>> report.look("visual", np.array([[1.0, 2.0], [np.nan, 2.0]]))
+        >>> report.look("visual", np.array([[1.0, 2.0], [np.nan, 2.0], [3.0, 2.0]]))
         >>> report.keep("train", {"video_id": "v", "visual": np.zeros((2, 2)), "label": -1.5})
         >>> report.drop("v[1]", "empty", "pauses only")
         >>> summary = report.as_dict()
