@@ -116,7 +116,7 @@ def test_user_errors_are_one_line(run, folders, capsys, tmp_path):
         (["train", "--epochs", "0", *data], "Received: epochs=0"),
         (
             ["train", "--dataset", "cmu_mosi", "--modalities", "visual", "--word-table", "x", *data],
-            "needs the modality",
+            "needs a modality",
         ),
         (["train", "--dataset", "cmu_mosi", "--modalities", "visual, visual", *data], "each once"),
         (["evaluate", str(tmp_path)], "lacks config.json"),
