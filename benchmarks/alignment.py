@@ -5,12 +5,19 @@ Writes made-up files in the exact format (10 videos, 1190 s, 240 utterances, wor
 work word by word, as the CMU SDK does; in one run, alternating. Both must give the same utterances. Then keras_misa
 alone on more and more videos, each in a process of its own, for time and peak memory.
 
+`--build VIDEOS` instead builds the TFDS dataset of so many videos of MOSEI's standard folds (72 s, 7 utterances, visual
+x 35; all 3227 are of MOSEI's size and take 7 GB of disk) with one worker and with one for each CPU, and tells where the
+time goes.
+
     python benchmarks/alignment.py
+    python benchmarks/alignment.py --build 3227
     python benchmarks/alignment.py --quick
 """
 
 import argparse
+import functools
 import json
+import multiprocessing
 import os
 import pathlib
 import platform
@@ -24,13 +31,16 @@ import time
 import h5py
 import numpy as np
 
+import keras_misa.datasets.cmu_mosei
 from keras_misa.data.build_report import BuildReport
+from keras_misa.data.sources import computational_sequences
 from keras_misa.data.sources.computational_sequences import ComputationalSequences
 from keras_misa.datasets.cmu_mosi.sequence_generator import FILES, write_sequences
 
 DIMS = {"visual_dim": 47, "acoustic_dim": 74}
 SDK_SECONDS = 7.3  # the CMU SDK's for the same work, on two cores of another machine
 EPSILON = 1e-5
+FOLDS = pathlib.Path(keras_misa.datasets.cmu_mosei.__file__).with_name("standard_folds.json")
 
 
 def main():
@@ -38,24 +48,107 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--videos", type=int, nargs="+", default=[10, 40, 160])
     parser.add_argument("--quick", action="store_true", help="smaller and once: shows that it runs")
+    parser.add_argument("--build", type=int, metavar="VIDEOS", help="build a dataset of MOSEI's form")
+    parser.add_argument(
+        "--folder", type=pathlib.Path, help="where --build puts its files; a temporary folder if not given"
+    )
     parser.add_argument("--only", type=pathlib.Path, help=argparse.SUPPRESS)
+    parser.add_argument("--workers", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
-        print(json.dumps(measure(options.only)))
+        print(json.dumps(measure_build(options.only, options.workers) if options.workers else measure(options.only)))
         return
     if options.quick:
         options.repeats, options.videos = 1, [2, 4]
     print(f"Machine: {platform.machine()}, {os.cpu_count()} CPUs. Made-up files.\n")
+    if options.build:
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            build(pathlib.Path(folder), options.build)
+        return
     with tempfile.TemporaryDirectory() as folder:
         compare(pathlib.Path(folder), options.videos[0], options.repeats)
     print("\n| videos | utterances | seconds | utterances/s | peak memory |\n|---|---|---|---|---|")
     for videos in options.videos:
         with tempfile.TemporaryDirectory() as folder:
             write_sequences(folder, names(videos))
-            command = [sys.executable, __file__, "--only", folder]
-            row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            row = run_alone(folder)
         rate = row["utterances"] / row["seconds"]
         print(f"| {videos} | {row['utterances']} | {row['seconds']:.2f} | {rate:.0f} | {row['mebibytes']:.0f} MiB |")
+
+
+def run_alone(folder, *arguments):
+    """What `--only` tells, in a process of its own."""
+    command = [sys.executable, __file__, "--only", folder, *arguments]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def build(folder, videos):
+    folds = json.loads(FOLDS.read_text()).values()
+    shares = [max(1, round(videos * len(fold) / sum(map(len, folds)))) for fold in folds]
+    ids = [video for fold, share in zip(folds, shares, strict=True) for video in fold[:share]]
+    start = time.perf_counter()
+    paths = write_sequences(
+        folder, ids, "cmu_mosei", seconds=72.0, segments=7, visual_dim=35, label_columns=7, damage=0.001
+    )
+    size = sum(path.stat().st_size for path in paths.values())
+    print(f"{len(ids)} videos, {size / 2**30:.2f} GiB, written in {time.perf_counter() - start:.0f} s.\n")
+    print("| workers | utterances | seconds | HDF5 | aligning | TFDS | checksums | memory | of each worker |")
+    print("|" + "---|" * 9)
+    for workers in sorted({1, max(2, os.cpu_count())}):
+        row = run_alone(folder, "--workers", str(workers))
+        parts = " | ".join(
+            f"{row[part]:.1f}" if part in row else "" for part in ("HDF5", "aligning", "TFDS", "checksums")
+        )
+        print(
+            f"| {workers} | {row['utterances']} | {row['seconds']:.1f} | {parts} | {row['mebibytes']:.0f} MiB, "
+            f"{row['before']:.0f} before | {row['each']:.0f} MiB |",
+            flush=True,
+        )
+
+
+def measure_build(folder, workers):
+    """Seconds of a build and, with one worker, of its parts; peak memory, and that of TensorFlow before the build."""
+    from keras_misa import cli
+
+    cli._prepare_libraries()
+    from keras_misa.data import prepare_dataset, utterance_builder
+
+    clock = {"reading": 0.0, "HDF5": 0.0, "checksums": 0.0}
+    sequence, source = computational_sequences._Sequence, ComputationalSequences
+    sequence.read = timed(clock, "HDF5", sequence.read)
+    utterance_builder.describe_files = timed(clock, "checksums", utterance_builder.describe_files)
+    source._read_video = timed(clock, "reading", source._read_video)
+    each = [0.0]
+    merge = BuildReport.merge
+
+    def merge_and_look(self, other):
+        merge(self, other)
+        each.extend(peak_memory(process.pid) for process in multiprocessing.active_children())
+
+    BuildReport.merge = merge_and_look
+    before = peak_memory()
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory(dir=folder) as data_dir:
+        builder = prepare_dataset("cmu_mosei", data_dir, folder, num_workers=workers)
+    seconds = time.perf_counter() - start
+    row = {"seconds": seconds, "before": before, "mebibytes": peak_memory(), "each": max(each)}
+    row["utterances"] = sum(split.num_examples for split in builder.info.splits.values())
+    if workers == 1:
+        row |= {"HDF5": clock["HDF5"], "aligning": clock["reading"] - clock["HDF5"], "checksums": clock["checksums"]}
+        row["TFDS"] = seconds - clock["reading"] - clock["checksums"]
+    return row
+
+
+def timed(clock, name, function):
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        start = time.perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            clock[name] += time.perf_counter() - start
+
+    return call
 
 
 def names(videos):
@@ -76,11 +169,13 @@ def measure(folder):
     return {"utterances": count, "seconds": seconds, "mebibytes": peak_memory()}
 
 
-def peak_memory():
-    """In MiB, since this program began: what `getrusage` tells is never less than the parent's."""
-    status = pathlib.Path("/proc/self/status")
+def peak_memory(process="self"):
+    """In MiB, since a program began: what `getrusage` tells is never less than the parent's."""
+    status = pathlib.Path(f"/proc/{process}/status")
     if status.exists():
         return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) / 1024
+    if process != "self":
+        return 0.0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 

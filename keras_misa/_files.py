@@ -8,7 +8,18 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import tempfile
+import zipfile
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+
+# What NumPy raises when it reads a damaged `.npz` file.
+DAMAGED_NPZ = (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile)
 
 
 @contextlib.contextmanager
@@ -26,6 +37,48 @@ def atomic_path(path):
         os.replace(temporary, path)
     finally:
         pathlib.Path(temporary).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def removing_leftovers(folder, pattern):
+    """A block that writes into folders of its own in `folder`; if it ends well, those of killed processes are removed.
+
+    Such blocks share a lock on `folder`, which the system takes from a process that dies. When nobody else has it,
+    whatever is left of the pattern belongs to nobody. Where folders cannot be locked, everything stays.
+    """
+    handle = _share(folder)
+    try:
+        yield
+        if handle is not None and _is_alone(handle):
+            for path in pathlib.Path(folder).glob(pattern):
+                shutil.rmtree(path, ignore_errors=True)
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _share(folder):
+    """The open folder with a shared lock on it, or `None`."""
+    if fcntl is None:
+        return None
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # It may lie in a cloud.
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _is_alone(handle):
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def write_text(path, text):

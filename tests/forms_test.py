@@ -4,7 +4,12 @@ import json
 import pathlib
 import pickle
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
+import keras
 import numpy as np
 import pytest
 
@@ -192,7 +197,37 @@ def test_changed_files_are_built_again_and_touched_ones_are_not(write, tmp_path,
     np.save(path, np.load(path) + 1)
     data.prepare_dataset("utterance_folder", tmp_path / "data", folder)
     assert info.stat().st_mtime_ns > made
-    assert "have changed" in caplog.text
+    assert "not those that it was prepared from" in caplog.text
+
+
+def test_several_workers_build_the_same(write, tmp_path):
+    """The same examples in the same order; the files' bytes differ from build to build, as TFDS writes maps."""
+    folder = write("cmu_mosi/csd")
+    one = data.prepare_dataset("cmu_mosi", tmp_path / "one", folder)
+    arguments = ["cmu_mosi", "--manual-dir", str(folder), "--data-dir", str(tmp_path / "two"), "--workers", "2"]
+    assert cli.main(["datasets", "build", *arguments, "--quiet"]) == 0
+    two = data.prepare_dataset("cmu_mosi", tmp_path / "two")
+    for split in SIZES:
+        examples, others = (list(builder.as_dataset(split=split).as_numpy_iterator()) for builder in (one, two))
+        assert len(examples) == one.info.splits[split].num_examples
+        for example, other in zip(examples, others, strict=True):
+            assert {name: np.asarray(value).tolist() for name, value in example.items()} == {
+                name: np.asarray(value).tolist() for name, value in other.items()
+            }
+    assert dict(one.info.metadata) == dict(two.info.metadata)
+    assert (one.data_path / "dropped.csv").read_bytes() == (two.data_path / "dropped.csv").read_bytes()
+
+
+@pytest.mark.parametrize(("num_workers", "kind"), [(0, ValueError), (-1, ValueError), (1.5, TypeError)])
+def test_workers_are_counted(num_workers, kind, write, tmp_path):
+    with pytest.raises(kind, match=f"Received: num_workers={num_workers}"):
+        data.prepare_dataset("cmu_mosi", tmp_path / "data", write("cmu_mosi/csd"), num_workers=num_workers)
+
+
+def test_forms_that_one_process_reads_take_the_option(write, tmp_path):
+    folder = write("utterance_folder/mine")
+    builder = data.prepare_dataset("utterance_folder", tmp_path / "data", folder, num_workers=2)
+    assert builder.info.splits["train"].num_examples > 0
 
 
 def test_an_interrupted_build_leaves_nothing(write, tmp_path, monkeypatch):
@@ -209,9 +244,83 @@ def test_an_interrupted_build_leaves_nothing(write, tmp_path, monkeypatch):
         data.prepare_dataset("cmu_mosi", tmp_path / "data", folder)
     assert data.list_datasets(tmp_path / "data")["cmu_mosi"] == []
     left = tmp_path / "data/cmu_mosi/csd/incomplete.ABC123_1.0.0"  # As a killed process leaves it.
-    left.mkdir(parents=True)
+    left.mkdir()
     (left / "dataset_info.json").write_text("{}")
     assert data.list_datasets(tmp_path / "data")["cmu_mosi"] == []
+    with pytest.raises(KeyboardInterrupt):
+        data.prepare_dataset("cmu_mosi", tmp_path / "data", folder)
+    assert left.exists()
+    monkeypatch.undo()
+    data.prepare_dataset("cmu_mosi", tmp_path / "data", folder)
+    assert [path.name for path in left.parent.iterdir()] == ["1.0.0"]
+
+
+@pytest.fixture
+def start_build(tmp_path):
+    """Starts a process that builds `cmu_mosi/csd`, and stops it in the midst: the process, and the folder it fills."""
+    processes = []
+
+    def start(folder, data_dir):
+        code = f"from keras_misa import data; data.prepare_dataset('cmu_mosi', {str(data_dir)!r}, {str(folder)!r})"
+        process = subprocess.Popen([sys.executable, "-c", code])
+        processes.append(process)
+        while not (begun := list(data_dir.glob("cmu_mosi/csd/incomplete.*"))):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGSTOP)
+        return process, *begun
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def write_many(folder):
+    """Files that take seconds to build."""
+    folder.mkdir()
+    folds = json.loads((DATASETS / "cmu_mosi/standard_folds.json").read_text())
+    videos = [*folds["train"][:6], *folds["validation"][:2], *folds["test"][:2]]
+    write_sequences(folder, videos, seconds=40.0, segments=100, visual_rate=10, acoustic_rate=10)
+    return folder
+
+
+def content(builder):
+    """All that a build made of the files, but for times."""
+    examples = {split: list(builder.as_dataset(split=split).as_numpy_iterator()) for split in builder.info.splits}
+    dropped = pathlib.Path(builder.data_path, "dropped.csv").read_text()
+    return keras.tree.map_structure(np.asarray, examples), dict(builder.info.metadata), dropped
+
+
+@pytest.mark.slow
+def test_a_killed_build_leaves_nothing_prepared_and_the_next_one_is_whole(start_build, tmp_path):
+    folder, data_dir = write_many(tmp_path / "mine"), tmp_path / "data"
+    process, left = start_build(folder, data_dir)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert left.is_dir()
+    assert data.list_datasets(data_dir)["cmu_mosi"] == []
+    received = content(data.prepare_dataset("cmu_mosi", data_dir, folder))
+    expected = content(data.prepare_dataset("cmu_mosi", tmp_path / "undisturbed", folder))
+    assert {split: len(examples) for split, examples in received[0].items()} == {
+        split: part["utterances"] for split, part in expected[1]["report"]["splits"].items()
+    }
+    keras.tree.map_structure(np.testing.assert_array_equal, received, expected)
+    assert [path.name for path in left.parent.iterdir()] == ["1.0.0"]
+
+
+@pytest.mark.slow
+def test_a_build_leaves_the_folder_of_another_one_that_lives(start_build, tmp_path):
+    folder, data_dir = write_many(tmp_path / "mine"), tmp_path / "data"
+    process, begun = start_build(folder, data_dir)
+    expected = content(data.prepare_dataset("cmu_mosi", data_dir, folder))
+    assert begun.is_dir()
+    process.send_signal(signal.SIGCONT)
+    assert process.wait() == 0
+    keras.tree.map_structure(
+        np.testing.assert_array_equal, content(data.prepare_dataset("cmu_mosi", data_dir)), expected
+    )
+    assert [path.name for path in begun.parent.iterdir()] == ["1.0.0"]
 
 
 def test_the_datasets_commands(write, tmp_path, capsys):
@@ -245,9 +354,6 @@ def test_the_report_of_a_dataset_without_files(tmp_path):
 
 
 def test_imports_stay_light():
-    import subprocess
-    import sys
-
     names = "'tensorflow', 'h5py', 'rich', 'matplotlib'"
     code = f"import sys, keras_misa.data, keras_misa.cli; print([n for n in ({names}) if n in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -31,7 +31,7 @@ def key(example):
 def test_batches_hold_what_the_file_holds(source, split):
     expected = sorted(read_reference_split(FOLDER / FILES[split]), key=key)
     table = data.load_word_table("cmu_mosi", **source)
-    rows = sorted(rows_of(data.load_dataset("cmu_mosi", split, word_table=table, batch_size=2, **source)), key=key)
+    rows = sorted(rows_of(data.load_dataset("cmu_mosi", split, text=table, batch_size=2, **source)), key=key)
     assert len(rows) == len(expected)
     for row, example in zip(rows, expected, strict=True):
         for modality in ("visual", "acoustic"):
@@ -68,6 +68,30 @@ def test_modalities_can_be_left_out(source):
     assert list(batch) == ["acoustic"]
     with pytest.raises(ValueError, match=r"some of \['text', 'visual', 'acoustic'\], .*modalities=\['smell'\]"):
         data.load_dataset("cmu_mosi", "test", modalities=["smell"], **source)
+
+
+def test_modalities_go_missing_at_their_rate_anew_in_each_epoch_and_never_all(source):
+    def lengths(first_epoch, batches, **settings):
+        settings = {"batch_size": 2, "shuffle": True, "seed": 3, "first_epoch": first_epoch, **source, **settings}
+        dataset = data.load_dataset("cmu_mosi", "train", **settings).take(batches)
+        return np.concatenate([np.stack([v["lengths"] for v in b.values()], 1) for b, _ in dataset.as_numpy_iterator()])
+
+    epoch = len(data.load_dataset("cmu_mosi", "train", batch_size=2, **source))
+    whole = lengths(0, 400 * epoch)
+    some = lengths(0, 400 * epoch, modality_dropout=0.4)
+    kept = some > 0
+    np.testing.assert_array_equal(some[kept], whole[kept])
+    assert kept.any(axis=1).all()
+    # Each is kept with 0.6, and, where all three would go, with a third of the rest.
+    np.testing.assert_allclose(kept.mean(axis=0), 0.6 + 0.4**3 / 3, atol=0.04)
+    np.testing.assert_allclose(kept.all(axis=1).mean(), 0.6**3, atol=0.04)
+    rows = len(whole) // 400
+    assert len({kept[k * rows : (k + 1) * rows].tobytes() for k in range(400)}) > 100
+    np.testing.assert_array_equal(lengths(7, 3 * epoch, modality_dropout=0.4), some[7 * rows : 10 * rows])
+    assert (lengths(0, 400 * epoch, modality_dropout=0.4, seed=4) != some).any()
+    for wrong in (-0.1, 1.0):
+        with pytest.raises(ValueError, match=rf"in \[0, 1\)\. Received: modality_dropout={wrong}"):
+            data.load_dataset("cmu_mosi", "train", modality_dropout=wrong, **source)
 
 
 def test_split_by_video_is_disjoint_and_complete(source):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
+from keras_misa.data import prepare_dataset
 from keras_misa.datasets.synthetic_subspaces import generator
 
 SIZES = {"train": 1283, "validation": 229, "test": 686}
@@ -164,3 +165,10 @@ def test_command_prints_the_table(monkeypatch, capsys):
         "| best reachable | 0.500 | +0.0% |",
         "| nothing | 1.000 | +100.0% |",
     ]
+
+
+def test_bare_name_is_the_first_form_whatever_else_is_prepared(tmp_path):
+    assert prepare_dataset("synthetic_subspaces/small", tmp_path).info.config_name == "small"
+    for _ in range(2):  # built, then found
+        assert prepare_dataset("synthetic_subspaces", tmp_path).info.config_name == "default"
+    assert prepare_dataset("synthetic_subspaces/small", tmp_path).info.splits["train"].num_examples == 256

@@ -1,1 +1,1 @@
-"""CMU-MOSI from the authors' pre-computed splits."""
+"""CMU-MOSI as a TFDS dataset."""

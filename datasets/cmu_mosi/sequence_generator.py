@@ -47,6 +47,8 @@ def write_sequences(
     segments=24,
     visual_dim=47,
     acoustic_dim=74,
+    visual_rate=30,
+    acoustic_rate=100,
     label_columns=1,
     word_seconds=0.4,
     damage=0.0,
@@ -60,8 +62,10 @@ def write_sequences(
         dataset: `"cmu_mosi"` or `"cmu_mosei"`, for the names.
         seconds: length of a video.
         segments: labelled segments of a video, with gaps between them.
-        visual_dim: columns, at 30 frames a second.
-        acoustic_dim: columns, at 100 frames a second.
+        visual_dim: columns.
+        acoustic_dim: columns.
+        visual_rate: frames a second.
+        acoustic_rate: frames a second.
         label_columns: 1, or 7 with MOSEI's emotions.
         word_seconds: mean length of a word.
         damage: share of frames that are NaN (visual) or -inf (acoustic), and of frames that are missing.
@@ -75,8 +79,8 @@ def write_sequences(
         for number, video in enumerate(videos):
             rng = np.random.default_rng([seed, number])
             files.add("words", video, *_words(rng, seconds, word_seconds))
-            files.add("visual", video, *_frames(rng, seconds, 30, visual_dim, damage, np.nan))
-            files.add("acoustic", video, *_frames(rng, seconds, 100, acoustic_dim, damage, -np.inf))
+            files.add("visual", video, *_frames(rng, seconds, visual_rate, visual_dim, damage, np.nan))
+            files.add("acoustic", video, *_frames(rng, seconds, acoustic_rate, acoustic_dim, damage, -np.inf))
             files.add("labels", video, *_labels(rng, seconds, segments, label_columns))
     return paths
 

@@ -38,7 +38,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: typing.ClassVar = {"1.0.0": "First release."}
-    BUILDER_CONFIGS: typing.ClassVar = [SyntheticSubspacesConfig(name="default", description="Seed 0, MOSI's sizes.")]
+    BUILDER_CONFIGS: typing.ClassVar = [
+        SyntheticSubspacesConfig(name="default", description="Seed 0, MOSI's sizes."),
+        SyntheticSubspacesConfig(
+            name="small",
+            description="Seed 0, for trying things out: a model trains in seconds.",
+            sizes={"train": 256, "validation": 64, "test": 64},
+        ),
+    ]
 
     # TFDS would look in `keras_misa/datasets/`, which an editable installation does not have.
     pkg_dir_path = tfds.core.Path(__file__).parent

@@ -7,7 +7,7 @@ from keras_misa.datasets.synthetic_subspaces import generator
 from keras_misa.datasets.synthetic_subspaces import synthetic_subspaces_dataset_builder as module
 
 SIZES = {"train": 30, "validation": 4, "test": 5}
-SMALL = module.SyntheticSubspacesConfig(name="small", seed=7, sizes=SIZES)
+SMALL = module.SyntheticSubspacesConfig(name="few", seed=7, sizes=SIZES)
 
 
 class SyntheticSubspacesTest(tfds.testing.DatasetBuilderTestCase):

@@ -7,6 +7,9 @@ A pickle is a program: plain unpickling imports and calls whatever the file name
    what it is given.
 3. NumPy's own `__setstate__` methods trust the flags, offsets and lengths that the file states, and its `scalar`
    unpickles again. Dtypes are therefore stand-ins, and arrays are built by NumPy's checked public functions.
+
+What was read may still be a bomb: lists that hold one list ten times, which holds one list ten times, and so on.
+Whoever walks through it would never end, so that its size, written out, is compared with that of the file.
 """
 
 import collections
@@ -14,6 +17,8 @@ import pickle
 import re
 
 import numpy as np
+
+_MOST_SHARING = 64
 
 
 def read_pickle(path):
@@ -24,7 +29,8 @@ def read_pickle(path):
 
     Returns:
         The stored object. Its arrays are instances of a subclass of `numpy.ndarray`; `numpy.asarray` makes them
-        ordinary. A `defaultdict` becomes a `dict`.
+        ordinary. They are read-only, because they are views of the bytes that were read, so that memory holds the file
+        once; small arrays, Python 2's and those in the other byte order are copies. A `defaultdict` becomes a `dict`.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -57,13 +63,50 @@ def load_pickle(file, path, extra_globals=None, persistent_load=None):
         name: _Global(value) if callable(value) else value for name, value in (extra_globals or {}).items()
     }
     try:
-        return _Unpickler(file, {**_GLOBALS, **extra_globals}, persistent_load).load()
+        value = _Unpickler(file, {**_GLOBALS, **extra_globals}, persistent_load).load()
+        size = _written_out(value) if persistent_load is None else 0  # Tensors lie outside of the pickle.
+        if size > _MOST_SHARING * max(file.tell(), 2**20):
+            raise pickle.UnpicklingError(f"its containers hold one another so often that they have {size:.1e} items")
+        return value
     except Exception as error:  # Damaged bytes can fail as anything; all of it means the same to the reader.
         position = file.tell()  # Bytes that were used for certain; the unpickler reads ahead.
         raise ValueError(
             f"Cannot read `{path}`: {str(error) or type(error).__name__}. "
             f"Received: {file.seek(0, 2)} bytes that fail after byte {position}."
         ) from error
+
+
+def _written_out(value):
+    """How many items a value has in all its containers, if each were written wherever it is referred to."""
+    sizes, stack = {}, [(value, None)]
+    while stack:
+        item, parts = stack.pop()
+        if parts is not None:
+            sizes[id(item)] = _length(item) + sum(sizes[id(part)] for part in parts)
+        elif id(item) not in sizes:
+            sizes[id(item)] = None  # until its parts are known
+            parts = _parts(item)
+            if any(sizes.get(id(part), 0) is None for part in parts):
+                raise pickle.UnpicklingError("it holds a container that holds itself")
+            stack.append((item, parts))
+            stack += [(part, None) for part in parts if id(part) not in sizes]
+    return sizes[id(value)]
+
+
+def _length(value):
+    return value.size if isinstance(value, np.ndarray) else len(value) if isinstance(value, dict | list | tuple) else 1
+
+
+def _parts(value):
+    """The containers among the items of a value, as often as it holds them."""
+    if isinstance(value, dict):
+        items = list(value.values())  # Keys can be hashed, and hold no more than the file does.
+    elif isinstance(value, np.ndarray):
+        items = value.ravel().tolist() if value.dtype.hasobject else []
+    else:
+        items = value if isinstance(value, list | tuple) else []
+    kinds = {kind for kind in set(map(type, items)) if issubclass(kind, dict | list | np.ndarray | tuple)}
+    return [item for item in items if type(item) in kinds] if kinds else []
 
 
 class _Unpickler(pickle.Unpickler):
@@ -125,7 +168,14 @@ class _Array(np.ndarray):
 
     def __setstate__(self, state):
         _version, shape, dtype, is_fortran, data = state
-        super().__setstate__(_build_array(data, dtype, shape, "F" if is_fortran else "C").__reduce__()[2])
+        data = _encode(data)
+        array = _build_array(data, dtype, shape, "F" if is_fortran else "C")
+        if array.dtype.hasobject:
+            checked = array.__reduce__()[2]
+        else:  # NumPy keeps bytes of this size that are in native order, and copies others.
+            checked = (1, array.shape, array.dtype, array.flags.fnc, bytes(data))
+        super().__setstate__(checked)
+        self.flags.writeable = False
 
 
 def _build_array(data, dtype, shape, order, axis_order=None):
@@ -136,15 +186,21 @@ def _build_array(data, dtype, shape, order, axis_order=None):
         if type(data) is not list:
             raise pickle.UnpicklingError("it builds an object array from something other than a list")
         array = np.fromiter(data, dtype=object, count=len(data))
+        order = "C"  # So they are listed, whatever the file says of the array.
     else:
-        if type(data) is str:  # How Python 2 stores bytes.
-            data = data.encode("latin1")
+        data = _encode(data)
         if type(data) not in (bytes, bytearray):
             raise pickle.UnpicklingError("it builds an array from something other than bytes")
         array = np.frombuffer(data, dtype.value)
+    array.flags.writeable = False  # The bytes may be other objects' too.
     if axis_order is None:
         return array.reshape(shape, order=order)
     return array.reshape(shape).transpose(axis_order)
+
+
+def _encode(data):
+    """Bytes from the text as which Python 2 stores them; anything else as it is."""
+    return data.encode("latin1") if type(data) is str else data
 
 
 def _build_scalar(dtype, data):

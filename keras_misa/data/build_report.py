@@ -1,6 +1,7 @@
 """What became of the utterances of a dataset's files."""
 
 import collections
+import functools
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class BuildReport:
         self.dropped = []
         self.notes = []
         self._columns = {}
-        self._lengths = collections.defaultdict(lambda: collections.defaultdict(list))
+        self._lengths = collections.defaultdict(functools.partial(collections.defaultdict, list))
         self._labels = collections.defaultdict(list)
         self._videos = collections.defaultdict(set)
 
@@ -58,6 +59,19 @@ class BuildReport:
         for name, value in example.items():
             if name == "words" or (isinstance(value, np.ndarray) and value.ndim == 2):
                 self._lengths[split][name].append(len(value))
+
+    def merge(self, other):
+        """Takes over what another report was told, as if this one had been told it now."""
+        self.dropped.extend(other.dropped)
+        for text in other.notes:
+            self.note(text)
+        for modality, columns in other._columns.items():
+            self._columns.setdefault(modality, _Columns(len(columns.nan))).merge(columns)
+        for split, labels in other._labels.items():
+            self._labels[split].extend(labels)
+            self._videos[split].update(other._videos[split])
+            for name, steps in other._lengths[split].items():
+                self._lengths[split][name].extend(steps)
 
     def as_dict(self, class_names=None):
         """The report as plain numbers, for JSON.
@@ -120,6 +134,13 @@ class _Columns:
             self.inf += (~finite & ~nan).sum(axis=0)
         self.least = np.minimum(self.least, np.where(finite, values, np.inf).min(axis=0, initial=np.inf))
         self.greatest = np.maximum(self.greatest, np.where(finite, values, -np.inf).max(axis=0, initial=-np.inf))
+
+    def merge(self, other):
+        self.values += other.values
+        self.nan += other.nan
+        self.inf += other.inf
+        self.least = np.minimum(self.least, other.least)
+        self.greatest = np.maximum(self.greatest, other.greatest)
 
     def as_dict(self):
         return {

@@ -1,5 +1,7 @@
 """A prepared dataset in tables and a picture."""
 
+import pathlib
+
 import numpy as np
 
 from keras_misa._files import atomic_path
@@ -66,7 +68,7 @@ def plot_report(report, path, title):
 
     Args:
         report: dict of `dataset_report`.
-        path: PNG file to write.
+        path: file to write, PNG unless its name says otherwise.
         title: over the picture.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -83,7 +85,7 @@ def plot_report(report, path, title):
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, fontsize=10)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=200)
+        figure.savefig(temporary, dpi=200, format=pathlib.Path(path).suffix[1:] or "png")
 
 
 def _table(title, *columns):

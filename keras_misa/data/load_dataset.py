@@ -2,12 +2,11 @@
 
 import functools
 
-import numpy as np
-
 from keras_misa.data.prepare_dataset import prepare_dataset
 from keras_misa.data.split_by_video import SPLITS, split_by_video
-from keras_misa.data.word_table import WordTable, load_word_table_file, read_word_table
+from keras_misa.data.word_table import WordTable, is_torch_file, load_word_table_file, read_word_table
 
+NUM_THREADS = 2
 WORD_TABLE_FILE = "word_table.npz"  # beside the dataset, put there by its builder
 
 
@@ -111,7 +110,7 @@ def _parse_split_by(split_by):
     return fractions, seed
 
 
-def load_word_table(name, path=None, *, split_by=None, data_dir=None, manual_dir=None):
+def load_word_table(name, path=None, *, vocabulary=None, split_by=None, data_dir=None, manual_dir=None):
     """The word table for a dataset.
 
     That of a file, if you give one; that of the files which the dataset was made from, if they had one, such as the
@@ -119,28 +118,53 @@ def load_word_table(name, path=None, *, split_by=None, data_dir=None, manual_dir
 
     Args:
         name: see `prepare_dataset`.
-        path: file of word vectors: GloVe's, word2vec's or fastText's text form, of which the words of all splits are
-            read; or one like `embedding_and_mapping.pt`. Words that a text file lacks get random vectors, as in the
-            published code.
+        path: file of word vectors: GloVe's, word2vec's or fastText's text form, or one like
+            `embedding_and_mapping.pt`.
+        vocabulary: which words get an id of their own; the others share that of `<unk>`. `"dataset"`: those of all
+            splits, as in the published code; `"train"`: those of the training split; `"table"`: all of the file. Words
+            that a text file lacks get random vectors, as in the published code. `None` is `"dataset"` with a text file,
+            `"table"` with a table like the authors' (the dataset's own too), `"train"` without either.
         split_by: see `load_examples`.
         data_dir: see `prepare_dataset`.
         manual_dir: see `prepare_dataset`.
 
     Returns:
         A `WordTable`.
+
+    Raises:
+        ValueError: If the dataset has no words, a whole table is asked for and there is no file, or `vocabulary` is
+            something else.
     """
+    if vocabulary not in (None, "dataset", "train", "table"):
+        raise ValueError(f"`vocabulary` must be dataset, train or table. Received: vocabulary={vocabulary!r}")
     builder = prepare_dataset(name, data_dir, manual_dir)
-    if path is None and (own := builder.data_path / WORD_TABLE_FILE).exists():
-        return load_word_table_file(own)
+    if "words" not in builder.info.features:
+        raise ValueError(f"{builder.info.full_name} holds no words. Received: path={path!r}")
+    own = builder.data_path / WORD_TABLE_FILE
+    has_own = path is None and own.exists()
+    is_table = has_own or (path is not None and is_torch_file(path))
+    vocabulary = vocabulary or ("table" if is_table else "dataset" if path else "train")
+    if vocabulary == "table":
+        if path is None and not has_own:
+            raise ValueError(f"{builder.info.full_name} has no word table of its own: give a file. Received: path=None")
+        return load_word_table_file(own) if has_own else read_word_table(path)
     source = {"split_by": split_by, "data_dir": data_dir, "manual_dir": manual_dir}
-    splits = SPLITS if path else SPLITS[:1]
+    splits = SPLITS[:1]
+    if vocabulary == "dataset":
+        splits = [split for split in SPLITS if split_by or split in builder.info.splits]
     words = dict.fromkeys(
         word.decode()
         for split in splits
         for example in load_examples(name, split, **source).as_numpy_iterator()
         for word in example["words"]
     )
-    return read_word_table(path, words) if path else WordTable.from_words([words])
+    if is_table:
+        return (load_word_table_file(own) if has_own else read_word_table(path)).restrict(words)
+    if path:
+        return read_word_table(path, words)
+    table = WordTable.from_words([words])
+    table.origin += f", for the words of {'all splits' if vocabulary == 'dataset' else 'the training split'}"
+    return table
 
 
 def load_dataset(
@@ -148,43 +172,53 @@ def load_dataset(
     split,
     *,
     label="label",
-    word_table=None,
+    text=None,
     modalities=None,
     batch_size=64,
     shuffle=False,
     seed=0,
+    first_epoch=None,
     split_by=None,
     data_dir=None,
     manual_dir=None,
     pad_to_multiple_of=1,
+    modality_dropout=0.0,
 ):
     """A split as `(batch, label)`, for `fit`, `evaluate` and `predict`.
 
-    Words become ids once, examples are cached in memory, shuffled anew every epoch if asked, padded to the longest of
-    the batch, each modality to its own, and prefetched. Nothing is dropped; the last batch may be short.
+    Words become ids or word pieces once, examples are cached in memory, shuffled anew every epoch if asked, padded to
+    the longest of the batch, each modality to its own, and prefetched. Nothing is dropped; the last batch may be short.
 
     Args:
         name: see `prepare_dataset`.
         split: `"train"`, `"validation"` or `"test"`.
         label: name of the feature to predict, such as MOSEI's `"emotions"`.
-        word_table: `WordTable` for the ids; `None` takes `load_word_table`'s.
+        text: what makes values of the words: a `WordTable` (ids, for `WordUtteranceEncoder`), a `WordPieceTokenizer`
+            (word pieces, for `BertEncoder`) or `TextVectors`. The modality `text` is then of them, even where the
+            dataset has vectors of its own for it. `None` takes these or else `load_word_table`'s ids.
         modalities: names to keep, all by default.
         batch_size: utterances in a batch.
         shuffle: whether to shuffle.
         seed: of the shuffling: the orders differ by epoch, and are the same in every run with this seed.
+        first_epoch: if a number, the batches of all epochs from this one on in a row, without end, for
+            `fit(steps_per_epoch=…)`. The order of an epoch is then that of its number, wherever training began; on JAX
+            and PyTorch only if `fit` finds the metrics built (`evaluate` builds them), for it takes a batch to do so.
         split_by: see `load_examples`.
         data_dir: see `prepare_dataset`.
         manual_dir: see `prepare_dataset`.
         pad_to_multiple_of: round the padded length up to a multiple. Where every new length costs a compilation (JAX),
             16 saves most of them; predictions do not depend on padding.
+        modality_dropout: chance of each modality of an utterance to be missing, its length 0; one of them stays. For
+            training: such a model answers where a modality is missing. Which ones is a function of `seed` and of the
+            batch's number, counted on through the epochs where `first_epoch` is given.
 
     Returns:
         `tf.data.Dataset` of pairs: the batch, a dict, modality name → `{"values", "lengths"}`, values
-        `(batch, time)` int32 word ids for a `text` of words, else `(batch, time, size)` float32; and the labels
+        `(batch, time)` int32 ids for a `text` of words, else `(batch, time, size)` float32; and the labels
         `(batch,)`, or `(batch, scores)` where the label is several.
 
     Raises:
-        ValueError: If there is no such dataset, split or modality.
+        ValueError: If there is no such dataset, split or modality, or `modality_dropout` is not in [0, 1).
 
     Example:
         ```python
@@ -199,21 +233,23 @@ def load_dataset(
     builder = prepare_dataset(name, data_dir, manual_dir)
     label_outputs(builder, label)
     dims = modality_dims(builder)
+    if text is not None:
+        if "words" not in builder.info.features:
+            raise ValueError(f"{builder.info.full_name} holds no words. Received: text={text!r}")
+        dims = {"text": None} | dims | {"text": None}
     modalities = list(dims) if modalities is None else list(modalities)
     if not modalities or set(modalities) - set(dims) or len(set(modalities)) != len(modalities):
         raise ValueError(f"`modalities` must be some of {list(dims)}, each once. Received: modalities={modalities}")
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
+    if not 0 <= modality_dropout < 1:
+        raise ValueError(f"`modality_dropout` must be in [0, 1). Received: modality_dropout={modality_dropout}")
     of_words = [m for m in modalities if dims[m] is None]
-    to_ids = None
-    if of_words:
-        table = load_word_table(name, **source) if word_table is None else word_table
-        to_ids = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(list(table.words), np.arange(len(table), dtype="int32")), 0
-        )
+    if of_words and text is None:
+        text = load_word_table(name, **source)
 
     def to_batch(example):
-        values = {m: to_ids[example["words"]] if m in of_words else example[m] for m in modalities}
+        values = {m: text.encode(example["words"]) if m in of_words else example[m] for m in modalities}
         return {m: {"values": v, "lengths": tf.shape(v)[0]} for m, v in values.items()}, example[label]
 
     def pad(batch, labels):
@@ -223,10 +259,31 @@ def load_dataset(
             inputs["values"] = tf.pad(inputs["values"], [[0, 0], [0, extra]] + [[0, 0]] * (rank - 2))
         return batch, labels
 
-    dataset = load_examples(name, split, **source).map(to_batch, num_parallel_calls=tf.data.AUTOTUNE).cache()
+    def drop_modalities(number, elements):
+        batch, labels = elements
+        chances = tf.random.stateless_uniform([tf.shape(labels)[0], len(modalities)], [seed, number])
+        kept = chances >= tf.minimum(modality_dropout, tf.reduce_max(chances, axis=1, keepdims=True))
+        for place, inputs in enumerate(batch.values()):
+            inputs["lengths"] *= tf.cast(kept[:, place], tf.int32)
+        return batch, labels
+
+    dataset = load_examples(name, split, **source).map(to_batch, num_parallel_calls=NUM_THREADS).cache()
     if shuffle:
         dataset = dataset.shuffle(int(dataset.cardinality()), seed=seed)
     dataset = dataset.padded_batch(batch_size)
     if pad_to_multiple_of > 1:
         dataset = dataset.map(pad)
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    batches = int(dataset.cardinality())
+    if first_epoch is not None:
+        dataset = dataset.repeat()
+    if modality_dropout:
+        dataset = dataset.enumerate().map(drop_modalities)
+    if first_epoch is not None:
+        dataset = dataset.skip(first_epoch * batches)
+    # Where TensorFlow knows the size of batches, `tf.distribute` deals out rows, not batches: it fills up a short one
+    # from the next epoch, or leaves a device without rows and steps. It does not know what a map gives.
+    dataset = dataset.map(lambda batch, labels: (batch, labels))
+    options = tf.data.Options()
+    # The thread that tunes may sleep on when an epoch is over, and the epoch waits until it wakes, up to twice as long.
+    options.autotune.enabled = False
+    return dataset.prefetch(2).with_options(options)

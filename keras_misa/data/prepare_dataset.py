@@ -1,6 +1,7 @@
 """Datasets by name: found, or built from files."""
 
 import contextlib
+import dataclasses
 import functools
 import importlib
 import importlib.util
@@ -12,7 +13,7 @@ import re
 _logger = logging.getLogger(__name__)
 
 
-def prepare_dataset(name, data_dir=None, manual_dir=None):
+def prepare_dataset(name, data_dir=None, manual_dir=None, num_workers=1):
     """Find a TFDS dataset, building it first if need be.
 
     A dataset made from your files remembers what they were. If `manual_dir` holds other files than it was made from, it
@@ -20,17 +21,21 @@ def prepare_dataset(name, data_dir=None, manual_dir=None):
 
     Args:
         name: of a dataset of this package (`"cmu_mosi"`, see `list_datasets`), or of any prepared TFDS dataset with the
-            same features. A form of the files may follow, `"cmu_mosi/csd"`; without one the files in `manual_dir` tell,
-            or the only one that is prepared is taken.
+            same features. A form may follow, `"cmu_mosi/csd"`, `"synthetic_subspaces/small"`; without one the files in
+            `manual_dir` tell, or the only one that is prepared is taken; `"synthetic_subspaces"` is its first form.
         data_dir: where prepared datasets lie; TFDS's default, `~/tensorflow_datasets`, if `None`.
         manual_dir: folder with your files, for the datasets that are made from them.
+        num_workers: number of processes that read computational sequences (`.csd`); the dataset is the same. Other
+            forms are read by one. With more than 1 a script must call this below `if __name__ == "__main__":`.
 
     Returns:
         The `tfds.core.DatasetBuilder`, prepared. Its `info.full_name` names the form, too.
 
     Raises:
-        ValueError: If the name is unknown, the form is in doubt, the files are damaged, or the dataset is not prepared
-            and needs a `manual_dir`.
+        ValueError: If the name is unknown, the form is in doubt, the files are damaged, the dataset is not prepared and
+            needs a `manual_dir`, or there is no worker.
+        TypeError: If `num_workers` is no whole number.
+        ChildProcessError: If a worker has died.
 
     Example:
         ```python
@@ -41,10 +46,17 @@ def prepare_dataset(name, data_dir=None, manual_dir=None):
 
     if not re.fullmatch(r"\w+(/[\w.-]+)?", name):
         raise ValueError(f"The name of a dataset is a plain word, or word/form. Received: name={name!r}")
+    if not isinstance(num_workers, int):
+        raise TypeError(f"`num_workers` must be a whole number. Received: num_workers={num_workers!r}")
+    if num_workers < 1:
+        raise ValueError(f"`num_workers` must be 1 or more. Received: num_workers={num_workers}")
     if manual_dir is not None and not (pathlib.Path(manual_dir).is_dir() and any(pathlib.Path(manual_dir).iterdir())):
         raise ValueError(f"`manual_dir` must be a folder with files in it. Received: manual_dir={str(manual_dir)!r}")
     base, _, form = name.partition("/")
     cls = _package_builder(base)
+    if cls and cls.BUILDER_CONFIGS and not hasattr(cls, "configs_for"):  # made from nothing, as in TFDS
+        form = form or cls.BUILDER_CONFIGS[0].name
+        name = f"{base}/{form}"
     if manual_dir is None or not hasattr(cls, "configs_for"):
         return _find_prepared(base, form, data_dir) or _build_without_files(cls, name, data_dir)
     folder = pathlib.Path(manual_dir)
@@ -52,7 +64,8 @@ def prepare_dataset(name, data_dir=None, manual_dir=None):
     if builder.data_path.exists():
         if builder.is_made_from(folder):
             return builder
-        _logger.warning("%s: the files in manual_dir have changed since it was prepared: building it again.", name)
+        _logger.warning("%s: the files in manual_dir are not those that it was prepared from: building it again.", name)
+    builder.num_workers = num_workers
     return _prepare(builder, manual_dir=folder, download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS)
 
 
@@ -88,6 +101,8 @@ def _package_builder(base):
 def _choose_config(cls, base, form, folder):
     """The configuration for a folder's files: the one that is asked for, or the only one that fits."""
     configs = cls.configs_for(folder)
+    if form and not cls.BUILDER_CONFIGS:  # a form is no more than the folder's name then
+        return next((dataclasses.replace(config, name=form) for config in configs.values()), None)
     if form:
         known = {config.name: config for config in cls.BUILDER_CONFIGS} | configs
         if form not in known:
@@ -107,11 +122,18 @@ def _choose_config(cls, base, form, folder):
     )
 
 
+def data_root(data_dir):
+    """Folder of the prepared datasets."""
+    import tensorflow_datasets as tfds
+
+    return pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+
+
 def _prepared_forms(base, data_dir):
     """Dict, `name` or `name/form` → folder of its newest prepared version."""
     import tensorflow_datasets as tfds
 
-    root = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    root = data_root(data_dir)
     versions = {}
     for path in [*root.glob(f"{base}/*/dataset_info.json"), *root.glob(f"{base}/*/*/dataset_info.json")]:
         if tfds.core.Version.is_valid(path.parent.name):  # not one that was interrupted
@@ -153,8 +175,22 @@ def _prepare(builder, **config):
     import tensorflow_datasets as tfds
 
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS speaks of downloads
-        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**config))
+        try:
+            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**config))
+        except FileExistsError:
+            if config or not _is_prepared(builder.data_path):
+                raise
+            # Another process was faster; what it made is the same.
     return tfds.builder_from_directory(builder.data_path)
+
+
+def _is_prepared(path):
+    import tensorflow_datasets as tfds
+
+    try:
+        return bool(tfds.builder_from_directory(path).info.splits)
+    except (OSError, ValueError):
+        return False
 
 
 def _instructions(cls):

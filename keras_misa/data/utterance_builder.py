@@ -8,7 +8,7 @@ import typing
 import numpy as np
 import tensorflow_datasets as tfds
 
-from keras_misa._files import are_described, describe_files, write_csv
+from keras_misa._files import are_described, describe_files, removing_leftovers, write_csv
 from keras_misa.data.build_report import BuildReport
 from keras_misa.data.load_dataset import WORD_TABLE_FILE
 from keras_misa.data.word_table import save_word_table
@@ -77,6 +77,14 @@ class UtteranceBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     RELEASE_NOTES: typing.ClassVar = {"1.0.0": "First release."}
     EXPECTED_SIZES: typing.ClassVar = {}  # split → utterances, for the report
     HOMEPAGE = None
+    num_workers = 1  # processes that read the files, for sources that can use them
+
+    def download_and_prepare(self, **kwargs):
+        """Builds the dataset, see TFDS, and removes what killed builds of it have left."""
+        folder = self.data_path.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        with removing_leftovers(folder, "incomplete.*"):  # TFDS's names for what is being built
+            super().download_and_prepare(**kwargs)
 
     def label_feature(self):
         """TFDS feature of the label."""
@@ -111,6 +119,8 @@ class UtteranceBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _split_generators(self, dl_manager):
         cache_dir = pathlib.Path(self._data_dir_root, self.name)
         self._source = self.builder_config.open(pathlib.Path(dl_manager.manual_dir), cache_dir)
+        if hasattr(self._source, "num_workers"):
+            self._source.num_workers = self.num_workers
         self._report = BuildReport()
         self._seen = {}
         return {split: self._generate_examples(split) for split in self._source.splits}

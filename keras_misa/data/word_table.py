@@ -6,7 +6,7 @@ import zipfile
 
 import numpy as np
 
-from keras_misa._files import atomic_path
+from keras_misa._files import DAMAGED_NPZ, atomic_path
 from keras_misa.data._torch_file import load
 from keras_misa.data.word_vectors import read_word_vectors
 
@@ -38,6 +38,9 @@ class WordTable:
         array([2, 0], dtype=int32)
     """
 
+    unit = "words"
+    unknown_id = 0
+
     def __init__(self, words, vectors, origin="given"):
         words = tuple(words)
         vectors = np.asarray(vectors)
@@ -54,6 +57,7 @@ class WordTable:
         if not np.isfinite(self.vectors).all():
             row = int(np.flatnonzero(~np.isfinite(self.vectors).all(axis=1))[0])
             raise ValueError(f"`vectors` must be finite. Received: row {row} ({words[row]!r})")
+        self._lookup = None
         self._ids = {}
         for row, word in enumerate(words):
             if not isinstance(word, str) or self._ids.setdefault(word, row) != row:
@@ -87,7 +91,7 @@ class WordTable:
                 raise TypeError(f"A sentence must be an iterable of words. Received: {sentence!r}")
             words.update(dict.fromkeys(sentence))
         vectors = np.random.default_rng(seed).standard_normal((len(words), dimension), dtype=np.float32)
-        return cls(words, vectors, origin=f"random, seed {seed}, for the words of the training split")
+        return cls(words, vectors, origin=f"random, seed {seed}")
 
     @property
     def dimension(self):
@@ -107,6 +111,78 @@ class WordTable:
             int32 array of shape `(words,)`; words that are not in the table have the id of `<unk>`, 0.
         """
         return np.array([self._ids.get(word, 0) for word in words], np.int32)
+
+    def restrict(self, words):
+        """The table of some of its words.
+
+        Args:
+            words: iterable of words; those that the table lacks stay unknown.
+
+        Returns:
+            A `WordTable`, its rows in the order of this one.
+
+        Example:
+            >>> table = WordTable(["<unk>", "<pad>", "good", "film"], [[0.0], [0.0], [0.5], [1.0]])
+            >>> table.restrict(["film", "movie"]).words
+            ('<unk>', '<pad>', 'film')
+        """
+        rows = sorted({0, 1, *(self._ids[word] for word in words if word in self._ids)})
+        return WordTable([self.words[row] for row in rows], self.vectors[rows], self.origin)
+
+    def encode(self, words):
+        """Looks words up, in a `tf.data` pipeline.
+
+        Args:
+            words: string tensor `(words,)`.
+
+        Returns:
+            int32 tensor `(words,)`.
+        """
+        return self._table[words]
+
+    def encode_batch(self, words):
+        """Looks the words of several utterances up, in a TensorFlow graph.
+
+        Args:
+            words: ragged string tensor `(utterances, None)`.
+
+        Returns:
+            int32 ragged tensor `(utterances, None)`.
+        """
+        return words.with_values(self._table[words.values])
+
+    @property
+    def vocabulary(self):
+        """The words, by their ids."""
+        return self.words
+
+    @property
+    def resources(self):
+        """What a SavedModel must keep for `encode_batch`."""
+        return [self._table]
+
+    @property
+    def _table(self):
+        import tensorflow as tf
+
+        if self._lookup is None:
+            with tf.init_scope():
+                initializer = tf.lookup.KeyValueTensorInitializer(
+                    list(self.words), np.arange(len(self), dtype="int32"), tf.string, tf.int32
+                )
+                self._lookup = tf.lookup.StaticHashTable(initializer, 0)
+        return self._lookup
+
+    def describe(self, sentences):
+        """Counts what does not go in.
+
+        Args:
+            sentences: list of lists of words.
+
+        Returns:
+            Dict: `unknown_words`, those that the table lacks.
+        """
+        return {"unknown_words": sum(word not in self._ids for words in sentences for word in words)}
 
 
 def read_word_table(path, words=None, seed=0):
@@ -136,10 +212,10 @@ def read_word_table(path, words=None, seed=0):
         >>> table = read_word_table("embedding_and_mapping.pt")  # doctest: +SKIP
         >>> table = read_word_table("glove.840B.300d.zip", ["a", "good", "movie"])  # doctest: +SKIP
     """
-    return _read_authors_table(path) if _is_torch_file(path) else _look_words_up(path, words, seed)
+    return _read_authors_table(path) if is_torch_file(path) else _look_words_up(path, words, seed)
 
 
-def _is_torch_file(path):
+def is_torch_file(path):
     """Whether a file is a pickle, or a zip file with PyTorch's in it; text never starts with the byte of a pickle."""
     with open(path, "rb") as file:
         start = file.read(4)
@@ -155,6 +231,11 @@ def _look_words_up(path, words, seed):
         raise TypeError(f"`words` must be an iterable of words. Received: words={words!r}")
     words = None if words is None else list(dict.fromkeys([SPECIAL_WORDS[0], *words]))
     found, vectors = read_word_vectors(path, words)
+    if words is not None and not set(found) & set(words[1:]) and len(words) > 1:
+        raise ValueError(
+            f"`{path}` must have some of the words that are looked up; as they are written, upper case and all. "
+            f"Received: none of {words[1:6]}"
+        )
     rows = {word: row for row, word in enumerate(found)}
     words = list(dict.fromkeys([*SPECIAL_WORDS, *(found if words is None else words)]))
     is_missing = np.array([word not in rows for word in words])
@@ -199,5 +280,5 @@ def load_word_table_file(path):
         with np.load(path, allow_pickle=False) as file:
             words, origin = json.loads(file["words"].tobytes())
             return WordTable(words, file["vectors"], origin)
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+    except DAMAGED_NPZ as error:
         raise ValueError(f"`{path}` is damaged: {error}") from error

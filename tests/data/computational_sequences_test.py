@@ -4,15 +4,17 @@ import pathlib
 import shutil
 
 import h5py
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
+from oracles import aligned_segment, read_sequences
 
 from keras_misa.data.build_report import BuildReport
 from keras_misa.data.sources.computational_sequences import EMOTIONS, ComputationalSequences
 from keras_misa.datasets.cmu_mosi.sequence_generator import FILES, write_sequences
 
 FOLDS = {"train": ["a", "b"], "validation": ["c"], "test": ["d"]}
-EPSILON = 1e-5
 
 
 @pytest.fixture
@@ -31,60 +33,16 @@ def read(source):
     return {split: list(source.examples(split, report)) for split in source.splits}, report
 
 
-def slow_example(sequences, video, number):
-    """The published pipeline for one segment, frame by frame: `None` if it drops the segment."""
-    start, end = sequences["labels"][video][1][number]
-    words, times = sequences["words"][video]
-    aligned = {"words": [], "visual": [], "acoustic": []}
-    for word, (begin, stop) in zip(words[:, 0], times, strict=True):
-        if abs(stop - begin) < EPSILON:
-            continue
-        entries = {"words": (word.decode(), begin, stop)}
-        for modality in ("visual", "acoustic"):
-            frames = [
-                (values, max(left, begin), min(right, stop))
-                for values, (left, right) in zip(*sequences[modality][video], strict=True)
-                if min(right, stop) - max(left, begin) > EPSILON
-            ]
-            if frames:
-                values, lefts, rights = zip(*frames, strict=True)
-                entries[modality] = np.mean(np.array(values), axis=0), min(lefts), max(rights)
-        for modality, (value, left, right) in entries.items():
-            if min(right, end) - max(left, start) > EPSILON:
-                aligned[modality].append(value)
-    if len({len(values) for values in aligned.values()}) > 1:
-        return None
-    spoken = [index for index, word in enumerate(aligned["words"]) if word != "sp"]
-    if not spoken:
-        return None
-    example = {"words": [aligned["words"][index] for index in spoken]}
-    for modality in ("visual", "acoustic"):
-        with np.errstate(all="ignore"):
-            values = np.nan_to_num(np.array([aligned[modality][index] for index in spoken]))
-            values = (values - values.mean(0, keepdims=True)) / (1e-6 + np.std(values, axis=0, keepdims=True))
-        example[modality] = np.nan_to_num(values)
-    return example
-
-
-def read_raw(folder):
-    sequences = {}
-    for role, (name, root) in FILES["cmu_mosi"].items():
-        with h5py.File(folder / f"{name}.csd") as file:
-            data = file[root]["data"]
-            sequences[role] = {v: (data[v]["features"][()], data[v]["intervals"][()]) for v in data}
-    return sequences
-
-
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_examples_are_those_of_the_plain_loop(folder):
     splits, report = read(open_source(folder))
     received = {example["segment_id"]: example for examples in splits.values() for example in examples}
-    sequences = read_raw(folder)
+    sequences = read_sequences(folder, "cmu_mosi")
     dropped = set()
     for video in "abcd":
         for number in range(6):
             segment_id = f"{video}[{number}]"
-            expected = slow_example(sequences, video, number)
+            expected = aligned_segment(sequences, video, number)
             if expected is None:
                 dropped.add(segment_id)
                 continue
@@ -205,6 +163,16 @@ def cut(name, share):
     return apply
 
 
+def lose(name):
+    """Empties the index of the parts of each dataset: HDF5 then gives zeros and says nothing."""
+
+    def apply(folder):
+        path = folder / f"{name}.csd"
+        path.write_bytes(path.read_bytes().replace(b"TREE\x01\x00\x01\x00", b"TREE\x01\x00\x00\x00"))
+
+    return apply
+
+
 def remove(name):
     return lambda folder: (folder / f"{name}.csd").unlink()
 
@@ -237,6 +205,7 @@ BAD = {
         f"cut off at {s}": (cut(ACOUSTIC, s), ValueError, "COVAREP.csd.*(cut off|damaged)")
         for s in (0.02, 0.3, 0.7, 0.99)
     },
+    "labels that cannot be found": (lose(LABELS), ValueError, "Opinion_Labels.csd"),
     "two of a kind": (
         lambda f: shutil.copy(f / f"{VISUAL}.csd", f / "copy.csd"),
         ValueError,
@@ -340,6 +309,76 @@ def test_damaged_files_are_named(damage, folder):
     change(folder)
     with pytest.raises(kind, match=f"(?s){message}"):
         read(open_source(folder))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A folder of small files, and its examples by id."""
+    folder = tmp_path_factory.mktemp("whole")
+    write_sequences(
+        folder, "abcd", seconds=4.0, segments=3, visual_dim=3, acoustic_dim=4, visual_rate=9, acoustic_rate=9
+    )
+    return folder, {e["segment_id"]: e for examples in read(open_source(folder))[0].values() for e in examples}
+
+
+@hypothesis.settings(max_examples=150)
+@hypothesis.given(
+    name=st.sampled_from([WORDS, VISUAL, ACOUSTIC, LABELS]),
+    at=st.integers(0, 2**16),
+    noise=st.just(None) | st.binary(min_size=1, max_size=16),
+)
+def test_damaged_bytes_are_an_error_that_names_the_file_or_change_no_utterance(
+    name, at, noise, whole, tmp_path_factory
+):
+    folder, expected = shutil.copytree(whole[0], tmp_path_factory.mktemp("damaged"), dirs_exist_ok=True), whole[1]
+    path = folder / f"{name}.csd"
+    content = path.read_bytes()
+    at %= len(content)
+    path.write_bytes(content[:at] + (noise + content[at + len(noise) :] if noise else b""))
+    try:
+        splits, report = read(open_source(folder))
+    except (FileNotFoundError, ValueError) as error:
+        assert path.name in str(error)  # noqa: PT017
+        return
+    received = {example["segment_id"]: example for examples in splits.values() for example in examples}
+    lost = expected.keys() - received.keys() - {row["segment_id"] for row in report.dropped}
+    assert not lost or any("without a label" in note for note in report.notes)
+    for segment_id, example in received.items():
+        for key, value in expected[segment_id].items():
+            np.testing.assert_array_equal(example[key], value)
+
+
+def test_several_processes_give_the_same_to_the_last_bit(folder):
+    edit(LABELS, lambda _, d: d["c"]["features"].__setitem__((1, 0), np.nan))(folder)
+    edit(WORDS, lambda _, d: d["b"]["features"].__setitem__(slice(0, 20), b"sp"))(folder)
+    splits, report = read(open_source(folder))
+    source = open_source(folder)
+    source.num_workers = 2
+    others, other_report = read(source)
+    assert others.keys() == splits.keys()
+    for split, examples in splits.items():
+        for example, other in zip(examples, others[split], strict=True):
+            assert list(other) == list(example)
+            for name, value in example.items():
+                assert np.asarray(other[name]).dtype == np.asarray(value).dtype
+                assert np.asarray(other[name]).tobytes() == np.asarray(value).tobytes()
+    assert report.dropped
+    assert other_report.dropped == report.dropped
+    assert other_report.notes == report.notes
+    assert other_report.as_dict() == report.as_dict()
+
+
+@pytest.mark.parametrize("damage", ["another width in one video", "an interval that is NaN", "fewer intervals"])
+def test_several_processes_give_the_same_errors(damage, folder):
+    BAD[damage][0](folder)
+    messages = []
+    for num_workers in (1, 2):
+        source = open_source(folder)
+        source.num_workers = num_workers
+        with pytest.raises(ValueError, match=folder.name) as error:
+            read(source)
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]
 
 
 def test_labels_that_are_no_numbers_are_told(folder):

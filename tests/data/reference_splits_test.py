@@ -1,6 +1,7 @@
 import os
 import pathlib
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -45,6 +46,16 @@ def test_examples_are_the_rows(write):
             assert type(example[name]) is np.ndarray
             assert example[name].dtype == np.float32
             np.testing.assert_array_equal(example[name], expected)
+            example[name][:] = 0  # It belongs to nobody else.
+
+
+def test_rows_are_in_memory_once(write):
+    path = write([make_row(100, visual=50, acoustic=70, segment_id=f"video[{number}]") for number in range(100)])
+    tracemalloc.start()
+    read_reference_split(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.3 * path.stat().st_size
 
 
 def test_double_precision_is_cast(write):

@@ -5,6 +5,7 @@ import pathlib
 import pickle
 import pickletools
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -90,7 +91,51 @@ def test_arrays_become_ordinary():
     received = unpickle(pickle.dumps(np.ones(2)))
     assert isinstance(received, np.ndarray)
     assert type(np.asarray(received)) is np.ndarray
-    received[0] = 5  # They can be written.
+    np.array(received)[0] = 5  # A copy can be written.
+
+
+@pytest.mark.parametrize("order", "CF")
+@pytest.mark.parametrize("protocol", range(6))
+def test_object_arrays_keep_their_places(protocol, order):
+    array = np.array([[1, "two", None], [4.0, (5,), "six"]], dtype=object, order=order)
+    assert unpickle(pickle.dumps(array, protocol)).tolist() == [[1, "two", None], [4.0, (5,), "six"]]
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_a_file_is_in_memory_once(protocol, tmp_path):
+    path = tmp_path / "arrays.pkl"
+    arrays = [np.full((10, 100, 100), number, dtype) for number, dtype in enumerate(["<f8", "<f4", "<f8", "<i2"])]
+    path.write_bytes(pickle.dumps({"a": arrays, "f": np.asfortranarray(arrays[0])}, protocol))
+    tracemalloc.start()
+    received = read_pickle(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.1 * path.stat().st_size
+    for array, expected in zip(received["a"], arrays, strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
+@pytest.mark.parametrize("count", [1, 1000])
+def test_arrays_that_share_bytes_cannot_change_them(count):
+    """Once as an array's bytes, once as another's and once as bytes, which nothing may change."""
+    data = np.arange(count, dtype="<f8").tobytes()
+    stored = b"B" + struct.pack("<I", len(data)) + data + b"q\x07"
+    state = b"(K\x01(M" + struct.pack("<H", count) + b"t" + DTYPE + b"\x89"
+    first, second, shared = unpickle(
+        b"\x80\x03(" + ARRAY + state + stored + b"tb" + ARRAY + state + b"h\x07tb" + b"h\x07t."
+    )
+    assert shared == data
+    np.testing.assert_array_equal(second, np.arange(count))
+    for array in (first, first.view(np.ndarray), np.asarray(first)):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 7.0
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_arrays_are_read_only(protocol):
+    for array in (np.ones(2), np.ones(2000), np.array([None, 1]), np.ones((30, 40)).T):
+        with pytest.raises(ValueError, match="read-only"):
+            unpickle(pickle.dumps(array, protocol))[0] = 5
 
 
 def test_python_2():
@@ -284,3 +329,39 @@ def test_one_pickle_after_the_other(tmp_path):
         assert load_pickle(file, path) == [1] * 100
         assert load_pickle(file, path) == "second"
         assert file.read() == b"rest"
+
+
+def nested(levels, width, item):
+    for _ in range(levels):
+        item = [item] * width
+    return item
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        nested(12, 10, 1.0),
+        nested(30, 2, "a"),
+        {"a": nested(1, 50_000, nested(1, 50_000, 1.0))},
+        nested(2, 5000, np.ones(50)),
+    ],
+)
+def test_what_would_be_endless_if_written_out_is_refused(bomb):
+    with pytest.raises(ValueError, match=r"containers hold one another so often that they have .* items"):
+        unpickle(pickle.dumps(bomb))
+
+
+def test_what_holds_itself_is_refused():
+    endless = [1]
+    endless.append({"again": (endless,)})
+    with pytest.raises(ValueError, match="a container that holds itself"):
+        unpickle(pickle.dumps(endless))
+
+
+def test_containers_may_be_shared():
+    words, array = ["good", "movie"], np.arange(3.0)
+    rows = {"a": [words, (words, [words])], "b": [array, array, np.array([words, None], dtype=object)]}
+    received = unpickle(pickle.dumps(rows))
+    assert received["a"] == rows["a"]
+    assert received["a"][0] is received["a"][1][0]
+    np.testing.assert_array_equal(received["b"][1], array)

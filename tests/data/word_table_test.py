@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from oracles import write_table
 
 from keras_misa.data.word_table import WordTable, read_word_table
 
@@ -73,26 +74,6 @@ def test_random_vectors_are_standard_normal():
     assert abs(vectors.mean()) < 6 / 300_000**0.5
     assert abs(vectors.var() - 1) < 6 * (2 / 300_000) ** 0.5
     assert abs((np.abs(vectors) < 1).mean() - 0.6827) < 0.006
-
-
-def write_table(path, vectors, rows):
-    """The authors' file, written by hand: their factory is a function of a module that does not exist here."""
-    table = vectors.astype("<f4")
-    storage = b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
-    storage += pickle.dumps(table.size, 2)[2:-1] + b"NtQ"
-    shape = b"".join(pickle.dumps(part, 2)[2:-1] for part in (0, table.shape, (table.shape[1], 1)))
-    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n" + storage + shape + b"\x89NtR"
-    items = pickle.dumps(rows, 2)[2:-1]
-    words = b"ccollections\ndefaultdict\nccreate_dataset\nreturn_unk\n\x85R" + items[items.index(b"(") :]
-    header = [0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}]
-    path.write_bytes(
-        b"".join(pickle.dumps(part, 2) for part in header)
-        + (b"\x80\x02" + tensor + words + b"\x86.")
-        + pickle.dumps(["0"], 2)
-        + table.size.to_bytes(8, "little")
-        + table.tobytes()
-    )
-    return path
 
 
 def test_read_word_table(tmp_path):

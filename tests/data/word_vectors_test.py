@@ -437,12 +437,19 @@ def test_a_word_table_of_all_words(write):
 
 def test_vectors_of_missing_words_are_standard_normal(write):
     path = write(to_text(["a", "b"], np.ones((2, 300))))
-    vectors = read_word_table(path, [str(row) for row in range(999)]).vectors
-    vectors = np.delete(vectors, 1, axis=0)
+    table = read_word_table(path, ["a", *(str(row) for row in range(999))])
+    assert table.words[:3] == ("<unk>", "<pad>", "a")
+    vectors = np.delete(table.vectors, (1, 2), axis=0)
     assert vectors.shape == (1000, 300)
     # 300000 draws: six standard errors.
     assert abs(vectors.mean()) < 6 / 300_000**0.5
     assert abs(vectors.var() - 1) < 6 * (2 / 300_000) ** 0.5
+
+
+def test_a_file_with_none_of_the_words_is_an_error(write):
+    path = write(to_text(["a", "b"], np.ones((2, 3))))
+    with pytest.raises(ValueError, match=r"some of the words .* upper case and all\. Received: none of \['A', 'B'\]"):
+        read_word_table(path, ["A", "B"])
 
 
 def test_the_content_of_a_file_tells_what_it_is(write):

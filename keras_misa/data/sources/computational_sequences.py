@@ -1,10 +1,14 @@
 """Computational sequences, the `.csd` files of the CMU Multimodal SDK."""
 
+import functools
+import itertools
 import pathlib
 import re
 
 import numpy as np
 
+from keras_misa.data._ordered_pool import map_in_order
+from keras_misa.data.build_report import BuildReport
 from keras_misa.data.sources.alignment import EPSILON, mean_over, overlapping
 
 PAUSE = "sp"
@@ -28,7 +32,7 @@ class ComputationalSequences:
     The words, FACET's and COVAREP's features and the labels are found by the name in the file (its root), then by
     shape: file names have changed over the years. They are aligned as the published code does it with the CMU SDK: a
     word takes the mean of each modality's frames during it, a labelled segment takes its words. One video is in memory
-    at a time.
+    at a time, or a few for each worker.
 
     Args:
         folder: the folder with the four files.
@@ -40,6 +44,7 @@ class ComputationalSequences:
     Attributes:
         files: dict, role (`words`, `visual`, `acoustic`, `labels`) → path.
         splits: those that have a video.
+        num_workers: number of processes that read videos, 1 unless it is set: this one. The examples are the same.
 
     Raises:
         FileNotFoundError: If one of the four is not there.
@@ -68,6 +73,8 @@ class ComputationalSequences:
                     f"`{self.files[role]}`: expected {' or '.join(map(str, expected))} columns for {role}. "
                     f"Received: {sequence.width}{' of text' if sequence.is_text else ''}"
                 )
+        self.num_workers = 1
+        self._arguments = folder, folds, visual_dim, acoustic_dim, emotions
         self._emotions = emotions
         self._fold_of = {video: split for split, videos in folds.items() for video in videos}
         labelled = self._sequences["labels"].videos
@@ -114,9 +121,19 @@ class ComputationalSequences:
         labels = self._sequences["labels"]
         if split == self.splits[0]:
             self._report_the_others(report)
-        for video in labels.videos:
-            if self._fold_of.get(video) == split and not self._absent_from(video):
-                yield from self._video(video, report)
+        videos = [v for v in labels.videos if self._fold_of.get(v) == split and not self._absent_from(v)]
+        if self.num_workers == 1:
+            results = map(self._read_video, videos)
+        else:
+            results = map_in_order(_make_reader, self._arguments, videos, self.num_workers)
+        for examples, told in results:
+            report.merge(told)
+            yield from examples
+
+    def _read_video(self, video):
+        """The utterances of a video, and what there is to report of them."""
+        report = BuildReport()
+        return list(self._video(video, report)), report
 
     def _absent_from(self, video):
         return [path.name for role, path in self.files.items() if video not in self._sequences[role].names]
@@ -185,6 +202,10 @@ class ComputationalSequences:
         return example
 
 
+def _make_reader(*arguments):
+    return ComputationalSequences(*arguments)._read_video
+
+
 def _normalise(values):
     """Each column minus its mean, by its standard deviation over the steps, in the published code's arithmetic."""
     with np.errstate(all="ignore"):  # NaN and infinities are among the values that people hold.
@@ -217,12 +238,28 @@ def _role_of(sequence):
     return None if sequence.is_text else WIDTHS.get(sequence.width)
 
 
+def _naming_the_file(method):
+    """The method of `_Sequence`; whatever h5py says of damaged bytes becomes an error that names the file."""
+
+    @functools.wraps(method)
+    def call(self, *args):
+        try:
+            return method(self, *args)
+        except Exception as error:  # Damaged bytes can fail as anything.
+            if isinstance(error, ValueError) and f"`{self._path}`" in str(error):
+                raise
+            raise ValueError(f"`{self._path}` is damaged. Received: {type(error).__name__}: {error}") from error
+
+    return call
+
+
 class _Sequence:
     """One file: for each video, features `(rows, width)` and intervals `(rows, 2)` in seconds.
 
     Only what stands in the file itself is read: HDF5 can point into other files, and can promise more than it holds.
     """
 
+    @_naming_the_file
     def __init__(self, path):
         import h5py
 
@@ -246,9 +283,11 @@ class _Sequence:
         self.is_text = features.dtype.kind in _TEXT
         self.width = features.shape[1]
 
+    @_naming_the_file
     def length(self, video):
         return self._dataset(video, "features").shape[0]
 
+    @_naming_the_file
     def read(self, video):
         """Features, text as `str`, and intervals of a video."""
         features, intervals = self._dataset(video, "features"), self._dataset(video, "intervals")
@@ -260,6 +299,9 @@ class _Sequence:
                 f"{where}: expected features (n, {self.width}) of {'text' if self.is_text else 'numbers'} and "
                 f"intervals (n, 2) of as many rows. Received: {features.dtype} {features.shape} and {intervals.shape}"
             )
+        for dataset in (features, intervals):
+            if dataset.chunks:
+                self._check_chunks(dataset)
         try:
             features, intervals = features[()], intervals[()].astype(np.float64)
         except (OSError, ValueError) as error:
@@ -283,12 +325,17 @@ class _Sequence:
             raise ValueError(f"{where}: expected a matrix. Received: {dataset.dtype} of shape {dataset.shape}")
         if dataset.external or dataset.is_virtual:
             raise ValueError(f"{where}: expected data in this file. Received: data that lies in other files")
-        if dataset.nbytes > _MOST_COMPRESSION * dataset.id.get_storage_size() + 4096:
+        if dataset.nbytes > _MOST_COMPRESSION * dataset.id.get_storage_size():
             raise ValueError(
                 f"{where}: expected {dataset.nbytes} bytes, as its shape {dataset.shape} says. "
                 f"Received: {dataset.id.get_storage_size()} bytes in the file"
             )
         return dataset
+
+    def _check_chunks(self, dataset):
+        """Looks for each part of a dataset: what HDF5 cannot find in a damaged file it would take for zeros."""
+        for offset in itertools.product(*map(range, (0, 0), dataset.shape, dataset.chunks)):
+            dataset.id.read_direct_chunk(offset)
 
     def _member(self, group, name, kind):
         import h5py

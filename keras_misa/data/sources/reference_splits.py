@@ -105,6 +105,7 @@ def read_reference_split(path, visual_dim=None, acoustic_dim=None):
     is_unnamed = isinstance(rows[0], tuple | list) and len(rows[0]) == 2
     examples = {}
     for number, row in enumerate(rows):
+        rows[number] = None  # What is read leaves the list, so that no array is in memory twice.
         try:
             example = _read_row(row, dims, unnamed=f"{pathlib.Path(path).stem}[{number}]" if is_unnamed else None)
             segment_id = example["segment_id"]
@@ -149,7 +150,7 @@ def _read_array(name, array, shape):
     is_matrix = isinstance(array, np.ndarray) and array.dtype.kind == "f" and array.ndim == 2 and array.size > 0
     is_shaped = is_matrix and all(size in (None, given) for size, given in zip(shape, array.shape, strict=True))
     _require(is_shaped, f"`{name}` as floats of shape {shape}", array)
-    array = np.asarray(array, np.float32)
+    array = np.array(array, np.float32)
     bad = array[~np.isfinite(array)]
     if bad.size:
         raise ValueError(f"expected finite numbers in `{name}`. Received: {bad.size} that are not, the first {bad[0]}")

@@ -3,7 +3,7 @@
 import collections
 import csv
 import dataclasses
-import io
+import itertools
 import math
 import pathlib
 import re
@@ -149,7 +149,7 @@ class UtteranceFolder:
             kept += 1
             for name in self.dims:
                 report.look(name, values[name])
-                values[name], count = _finite(values[name])
+                values[name], count = finite(values[name])
                 replaced[name] += count
             words = {"words": row.words} if self.has_words else {}
             yield {"segment_id": row.segment_id, "video_id": row.video_id, **words, **values, "label": row.label}
@@ -168,10 +168,11 @@ class UtteranceFolder:
             return {}, "no label", ", ".join(map(repr, row.labels))
         if self.has_words and not row.words:
             return {}, "empty", "text"
+        values = {}
         for name, arrays in self._arrays.items():
-            if row.segment_id not in arrays:
-                return {}, f"no {name} file", arrays.where(row.segment_id)
-        values = {name: arrays.read(row.segment_id) for name, arrays in self._arrays.items()}
+            values[name], where = arrays.read(row.segment_id)
+            if values[name] is None:
+                return {}, f"no {name} file", where
         empty = [name for name, array in values.items() if not len(array)]
         return values, "empty" if empty else "", ", ".join(empty)
 
@@ -192,10 +193,11 @@ class _Table:
 
     def __init__(self, path):
         self.path = path
-        records = _read_records(path)
-        _, self._header = next(records, (0, []))
-        self._columns, self._label_columns = self._find_columns()
-        self.rows = [self._read_row(line, fields) for line, fields in records]
+        with open_text(path) as file:
+            records = read_records(path, file)
+            _, self._header = next(records, (0, []))
+            self._columns, self._label_columns = find_columns(path, self._header)
+            self.rows = [self._read_row(line, fields) for line, fields in records]
         if not self.rows:
             raise ValueError(f"`{path}`: expected a row for each utterance. Received: a header only, {self._header}")
         lines = {}
@@ -206,30 +208,6 @@ class _Table:
                     f"Received: {row.segment_id!r}, which line {lines[row.segment_id]} has too"
                 )
         self.notes = self._make_notes()
-
-    def _find_columns(self):
-        """Positions of the columns: dict, what it means → position; and a list, of the labels."""
-        names = [name.lower() for name in self._header]
-        found = {
-            role: [names.index(synonym) for synonym in synonyms if synonym in names]
-            for role, synonyms in COLUMNS.items()
-        }
-        columns = {role: positions[0] for role, positions in found.items() if positions}
-        if "segment_id" in columns:
-            columns.pop("clip_id", None)
-        elif not {"video_id", "clip_id"} <= set(columns):
-            raise ValueError(f"`{self.path}`: expected a column `segment_id`. Received: the columns {self._header}")
-        labels = [names.index(name) for name in ("label", "class") if name in names][:1]
-        labels = labels or [column for column, name in enumerate(names) if name.startswith("label_")]
-        if not labels:
-            raise ValueError(
-                f"`{self.path}`: expected a column `label`, `class`, or several `label_<name>`. "
-                f"Received: the columns {self._header}"
-            )
-        for column in [*columns.values(), *labels]:
-            if names.count(names[column]) > 1:
-                raise ValueError(f"`{self.path}`: expected each column once. Received: {self._header[column]!r} again")
-        return columns, labels
 
     def _read_row(self, line, fields):
         if len(fields) != len(self._header):
@@ -305,19 +283,85 @@ class _Table:
         return f"`{self.path}`, line {line}"
 
 
-def _read_records(path):
-    """Yields the line at which a record begins, and its fields; the first is the header. Blank records are skipped."""
-    data = path.read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = 1 + data.count(b"\n", 0, error.start)
+def find_columns(path, header, labelled=True):
+    """Positions of the columns of a table.
+
+    Args:
+        path: of the table, for errors.
+        header: list of the names.
+        labelled: whether there must be labels.
+
+    Returns:
+        Pair: dict, what a column means → position; and the positions of the labels.
+
+    Raises:
+        ValueError: If a column is missing or there twice.
+    """
+    names = [name.lower() for name in header]
+    found = {
+        role: [names.index(synonym) for synonym in synonyms if synonym in names] for role, synonyms in COLUMNS.items()
+    }
+    columns = {role: positions[0] for role, positions in found.items() if positions}
+    if "segment_id" in columns:
+        columns.pop("clip_id", None)
+    elif not {"video_id", "clip_id"} <= set(columns):
+        raise ValueError(f"`{path}`: expected a column `segment_id`. Received: the columns {header}")
+    labels = [names.index(name) for name in ("label", "class") if name in names][:1]
+    labels = labels or [column for column, name in enumerate(names) if name.startswith("label_")]
+    if labelled and not labels:
         raise ValueError(
-            f"`{path}`, line {line}: expected text in UTF-8 (Excel: save as CSV UTF-8). "
-            f"Received: the bytes {data[error.start : error.start + 4]}"
-        ) from error
-    options = {"delimiter": _sniff_delimiter(text), "skipinitialspace": True, "strict": True}
-    reader = csv.reader(io.StringIO(text, newline=""), **options)
+            f"`{path}`: expected a column `label`, `class`, or several `label_<name>`. Received: the columns {header}"
+        )
+    for column in [*columns.values(), *labels]:
+        if names.count(names[column]) > 1:
+            raise ValueError(f"`{path}`: expected each column once. Received: {header[column]!r} again")
+    return columns, labels
+
+
+def open_text(path):
+    """A text file in UTF-8, with or without a mark, its ends of lines as they are."""
+    return open(path, encoding="utf-8-sig", newline="")
+
+
+def read_lines(path, file):
+    """Yields the lines of what `open_text` opened.
+
+    Raises:
+        ValueError: If a line is not UTF-8.
+    """
+    try:
+        yield from file
+    except UnicodeDecodeError:
+        with open(path, "rb") as raw:
+            for number, line in enumerate(raw, start=1):
+                try:
+                    line.decode()
+                except UnicodeDecodeError as error:
+                    raise ValueError(
+                        f"`{path}`, line {number}: expected text in UTF-8 (Excel: save as CSV UTF-8). "
+                        f"Received: the bytes {line[error.start : error.start + 4]}"
+                    ) from error
+        raise
+
+
+def read_records(path, file):
+    """Yields the line at which a record begins, and its fields; the first is the header. Blank records are skipped.
+
+    Args:
+        path: of the table, for errors.
+        file: what `open_text` made of it.
+
+    Raises:
+        ValueError: If the table is no CSV in UTF-8.
+    """
+    lines = read_lines(path, file)
+    first = []
+    for text in lines:
+        first.append(text)
+        if text.strip():
+            break
+    options = {"delimiter": _sniff_delimiter(first[-1] if first else ""), "skipinitialspace": True, "strict": True}
+    reader = csv.reader(itertools.chain(first, lines), **options)
     line = 1
     try:
         for fields in reader:
@@ -328,13 +372,12 @@ def _read_records(path):
         raise ValueError(f"`{path}`, the record that begins at line {line} is no CSV: {error}") from error
 
 
-def _sniff_delimiter(text):
+def _sniff_delimiter(header):
     """The delimiter that makes most of the header known names."""
-    header = next((line for line in io.StringIO(text, newline=None) if line.strip()), "")
     known = {synonym for synonyms in COLUMNS.values() for synonym in synonyms}
 
     def known_names(delimiter):
-        names = [name.strip(' "\n').lower() for name in header.split(delimiter)]
+        names = [name.strip(' "\r\n').lower() for name in header.split(delimiter)]
         return sum(name in known or name.startswith("label") for name in names)
 
     return max(",;\t", key=known_names)
@@ -364,58 +407,50 @@ def _class_order(name):
     return number is None, number or 0.0, name
 
 
-class _Arrays:
-    """A modality's arrays by name: the `.npy` files of a folder, or the members of an `.npz` file."""
+class ArrayFiles:
+    """A modality's arrays by name: the `.npy` files of a folder, or the members of an `.npz` file.
 
-    def __init__(self, modality, path, ids):
+    Args:
+        path: of the folder or file.
+
+    Raises:
+        ValueError: If the file is no `.npz` file.
+    """
+
+    def __init__(self, path):
         self._path = path
-        if path.is_dir():
-            self._archive = None
-            members = {member.name: member for member in _list(path)}
-        else:
-            self._archive = _open_archive(path)
-            members = {member.filename: member for member in self._archive.infolist()}
-        self._members = {name.removesuffix(".npy"): member for name, member in members.items() if name.endswith(".npy")}
-        found = [name for name in ids if name in self._members]
-        if not found:
-            raise ValueError(
-                f"`{path}`: expected arrays that are named as the segment_ids are, such as {ids[0]!r}. "
-                f"Received: {_some(self._members)}"
-            )
-        shapes = ((name, self._use(name, _read_shape)) for name in found)
-        self._first, self.width = next(((name, shape[1]) for name, shape in shapes if shape[0]), (None, None))
-        if self._first is None:
-            raise ValueError(f"`{path}`: expected arrays with a step. Received: {len(found)} arrays without any")
-        self.notes = []
-        if others := sorted(members.keys() - {f"{name}.npy" for name in found}):
-            self.notes.append(f"{modality}: {len(others)} of its arrays belong to no row: {_some(others)}.")
+        self._archive = None if path.is_dir() else _open_archive(path)
+        self._members = self._archive and {member.filename: member for member in self._archive.infolist()}
 
-    def __contains__(self, name):
-        return name in self._members
+    def names(self):
+        """The names of all that is there, arrays with their suffix `.npy`."""
+        return set(self._members) if self._archive else {member.name for member in _list(self._path)}
 
-    def where(self, name):
-        return f"`{self._path}`, array {name!r}" if self._archive else f"`{self._path / name}.npy`"
+    def read_shape(self, name):
+        """The shape of an array, which must be there."""
+        return self._use(name, _read_shape)
 
     def read(self, name):
-        """The array as it is stored; `(0, width)` if it has no steps."""
-        return self._use(name, self._read_array)
+        """An array, as it is stored.
 
-    def _read_array(self, stream, size):
-        shape = _read_shape(stream, size)
-        if not shape[0]:
-            return np.zeros((0, self.width), np.float32)
-        if shape[1] != self.width:
-            raise ValueError(f"expected {self.width} features, as {self._first!r} has. Received: {shape[1]}")
-        stream.seek(0)
-        return np.lib.format.read_array(stream, allow_pickle=False)
+        Returns:
+            Pair: the array, `(0, 1)` if it has no steps, or `None` if there is none; and where that is, for messages.
+
+        Raises:
+            ValueError: If the file is damaged or holds something else.
+        """
+        where = f"`{self._path}`, array {name!r}" if self._archive else f"`{self._path / name}.npy`"
+        exists = f"{name}.npy" in self._members if self._archive else (self._path / f"{name}.npy").is_file()
+        return (self._use(name, _read_array) if exists else None), where
 
     def _use(self, name, read):
         """Calls `read` with a stream of a `.npy` file and its size."""
-        member = self._members[name]
         try:
             if not self._archive:
-                with member.open("rb") as stream:
-                    return read(stream, member.stat().st_size)
+                path = self._path / f"{name}.npy"
+                with path.open("rb") as stream:
+                    return read(stream, path.stat().st_size)
+            member = self._members[f"{name}.npy"]
             if member.file_size > _MOST_COMPRESSION * member.compress_size:
                 raise ValueError(
                     f"expected data. Received: {member.compress_size} bytes that claim to be {member.file_size}"
@@ -423,7 +458,46 @@ class _Arrays:
             with self._archive.open(member) as stream:
                 return read(stream, member.file_size)
         except Exception as error:  # Damaged bytes can fail as anything.
-            raise ValueError(f"{self.where(name)}: {str(error) or type(error).__name__}") from error
+            where = f"`{self._path}`, array {name!r}" if self._archive else f"`{self._path / name}.npy`"
+            raise ValueError(f"{where}: {str(error) or type(error).__name__}") from error
+
+
+class _Arrays:
+    """The arrays of a modality, of one width, that belong to the rows of a table."""
+
+    def __init__(self, modality, path, ids):
+        self._files = ArrayFiles(path)
+        members = self._files.names()
+        found = [name for name in ids if f"{name}.npy" in members]
+        if not found:
+            received = _some(name.removesuffix(".npy") for name in sorted(members) if name.endswith(".npy"))
+            raise ValueError(
+                f"`{path}`: expected arrays that are named as the segment_ids are, such as {ids[0]!r}. "
+                f"Received: {received}"
+            )
+        shapes = ((name, self._files.read_shape(name)) for name in found)
+        self._first, self.width = next(((name, shape[1]) for name, shape in shapes if shape[0]), (None, None))
+        if self._first is None:
+            raise ValueError(f"`{path}`: expected arrays with a step. Received: {len(found)} arrays without any")
+        self.notes = []
+        if others := sorted(members - {f"{name}.npy" for name in found}):
+            self.notes.append(f"{modality}: {len(others)} of its arrays belong to no row: {_some(others)}.")
+
+    def read(self, name):
+        """See `ArrayFiles.read`; the width is that of all arrays."""
+        array, where = self._files.read(name)
+        if array is not None and len(array) and array.shape[1] != self.width:
+            raise ValueError(
+                f"{where}: expected {self.width} features, as {self._first!r} has. Received: {array.shape[1]}"
+            )
+        return (np.zeros((0, self.width), np.float32) if array is not None and not len(array) else array), where
+
+
+def _read_array(stream, size):
+    if not _read_shape(stream, size)[0]:
+        return np.zeros((0, 1), np.float32)
+    stream.seek(0)
+    return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def _open_archive(path):
@@ -462,7 +536,7 @@ def _read_shape(stream, size):
     return shape
 
 
-def _finite(values):
+def finite(values):
     """The values as float32, those that are no finite number as 0; and how many these are."""
     with np.errstate(over="ignore"):
         values = np.array(values, np.float32)
