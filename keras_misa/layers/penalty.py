@@ -11,6 +11,9 @@ class Penalty(keras.layers.Layer):
     to `add_loss`. It returns its input, and must stand on the path from the model's input to its output: Keras drops
     the loss of a layer that does not.
 
+    Under a `tf.distribute` strategy a layer sees its device's share of the batch. `MISARegressor` and `MISAClassifier`
+    compute the terms of their penalties anew, from the whole batch.
+
     Args:
         weight: positive factor of the term in the loss.
 
@@ -41,7 +44,10 @@ class Penalty(keras.layers.Layer):
         if not weight > 0:
             raise ValueError(f"`weight` must be positive; leave the layer out for none. Received: weight={weight}")
         self.weight = weight
-        self.term = None  # the unweighted term of the last call
+        # of the last call:
+        self.representations = None  # in float32
+        self.term = None  # unweighted
+        self.loss = None  # weighted
 
     def build(self, representations_shape):
         if missing := [name for name in self.needs if name not in representations_shape]:
@@ -55,8 +61,10 @@ class Penalty(keras.layers.Layer):
         raise TypeError(f"A penalty must define `compute_term(representations)`. Received: {type(self).__name__}")
 
     def call(self, representations):
-        self.term = self.compute_term(tree.map_structure(lambda x: ops.cast(x, "float32"), representations))
-        self.add_loss(self.weight * self.term)
+        self.representations = tree.map_structure(lambda x: ops.cast(x, "float32"), representations)
+        self.term = self.compute_term(self.representations)
+        self.loss = self.weight * self.term
+        self.add_loss(self.loss)
         return representations
 
     def compute_output_spec(self, representations):

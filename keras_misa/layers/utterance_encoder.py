@@ -98,6 +98,11 @@ class UtteranceEncoder(keras.layers.Layer):
 
     def call(self, inputs, training=None):
         values, lengths = inputs["values"], inputs["lengths"]
+        if keras.backend.backend() == "tensorflow" and self.cell == "lstm":
+            from keras_misa import _tensorflow_lstm
+
+            if _tensorflow_lstm.is_usable(self.compute_dtype):
+                return _tensorflow_lstm.encode(values, lengths, self.embed, self.rnn_1, self.layer_norm, self.rnn_2)
         steps = ops.expand_dims(ops.arange(ops.shape(values)[1], dtype="int32"), 0)
         real = steps < ops.expand_dims(ops.cast(lengths, "int32"), 1)
         values = self.embed(ops.where(self._spread(real, values), values, ops.zeros_like(values)))
@@ -113,7 +118,7 @@ class UtteranceEncoder(keras.layers.Layer):
         return ops.where(ops.expand_dims(lengths > 0, 1), states, ops.zeros_like(states))
 
     def embed(self, values):
-        """Turn the values of real steps into vectors `(batch, time, feature_dim)`; here they are vectors already."""
+        """Turn the values of real steps into vectors, one axis more for ids; here they are vectors already."""
         return values
 
     @staticmethod
