@@ -25,6 +25,23 @@ def utterances():
     return [{**example, "ids": table.ids(example["words"])} for example in examples], table
 
 
+def utterances_or_made_up():
+    """As `utterances`; where the real data is not at hand, made-up ones of such lengths and a random word table."""
+    if os.environ.get("KERAS_MISA_TEST_DATA"):
+        return utterances()
+    from keras_misa.data import WordTable
+
+    rng = np.random.default_rng(0)
+    table = WordTable.from_words([[f"word{number}" for number in range(2998)]], SIZES[0])
+    examples = []
+    for length in rng.geometric(1 / 12, 229).clip(2, 44):
+        ids = rng.integers(2, len(table), length).astype("int32")
+        visual, acoustic = (rng.normal(size=(length, size)).astype("float32") for size in SIZES[1:])
+        words = [table.words[number] for number in ids]
+        examples.append({"words": words, "ids": ids, "visual": visual, "acoustic": acoustic, "label": rng.normal()})
+    return examples, table
+
+
 def pad(examples):
     """A batch as `model_inputs` names it, and the labels."""
     lengths = np.array([len(example["words"]) for example in examples])
