@@ -17,9 +17,9 @@ options = parser.parse_args()
 keras.utils.set_random_seed(0)
 
 words = load_word_table("synthetic_subspaces")
-train = load_dataset("synthetic_subspaces", "train", word_table=words, shuffle=True)
-validation = load_dataset("synthetic_subspaces", "validation", word_table=words)
-test = load_dataset("synthetic_subspaces", "test", word_table=words)
+train = load_dataset("synthetic_subspaces", "train", text=words, shuffle=True)
+validation = load_dataset("synthetic_subspaces", "validation", text=words)
+test = load_dataset("synthetic_subspaces", "test", text=words)
 
 text = WordUtteranceEncoder(len(words), words.dimension)
 text.set_vectors(words.vectors)

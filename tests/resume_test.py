@@ -1,0 +1,144 @@
+"""Runs that are interrupted and go on."""
+
+import importlib
+import pathlib
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from keras_misa.experiments import train
+from keras_misa.experiments.checkpoint import Checkpoint
+
+FOLDER = pathlib.Path(__file__).parents[1] / "datasets" / "cmu_mosi" / "dummy_data"
+MODULE = importlib.import_module("keras_misa.experiments.train")
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+def run(output, data_dir, **settings):
+    settings = {"epochs": 30, "hidden_dim": 4, "batch_size": 2, "patience": 3, "learning_rate": 0.05, **settings}
+    averaged = ["visual", "acoustic"]  # LSTMs take long to trace.
+    train("cmu_mosi", output, True, manual_dir=FOLDER, data_dir=data_dir, averaged=averaged, modalities=averaged,
+          **settings)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, data_dir):
+    output = tmp_path_factory.mktemp("whole")
+    run(output, data_dir)
+    assert 4 < len((output / "history.csv").read_text().splitlines()) < 30  # early stopping
+    return output
+
+
+def kill(moment, output, data_dir, **settings):
+    """Starts a run that dies before or after it has written down an epoch, or when training is over."""
+    name, epoch = moment
+    original = Checkpoint.on_epoch_end
+
+    def on_epoch_end(self, number, logs=None):
+        if name != "before" or number + 1 != epoch:
+            original(self, number, logs)
+        if number + 1 == epoch:
+            raise Killed
+
+    def plot_curves(*_):
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoint, "on_epoch_end", on_epoch_end)
+        patch.setattr(MODULE, "plot_curves", plot_curves)
+        with pytest.raises(Killed):
+            run(output, data_dir, **settings)
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory, data_dir):
+    output = tmp_path_factory.mktemp("killed")
+    kill(("after", 2), output, data_dir)
+    return output
+
+
+def everything(folder):
+    model = keras.models.load_model(folder / "model.keras")
+    names = ("history.csv", "predictions.csv", "metrics.json", "explanation.json")
+    files = {path.name for path in folder.iterdir()}
+    return files, [w.tobytes() for w in model.get_weights()], [(folder / name).read_text() for name in names]
+
+
+def test_a_run_that_died_after_an_epoch(whole, killed, data_dir, tmp_path):
+    output = shutil.copytree(killed, tmp_path / "run")
+    run(output, data_dir)
+    assert everything(output) == everything(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [("before", 1), ("before", 3), ("at the end", None)])
+def test_a_run_that_died_at_another_moment(whole, moment, data_dir, tmp_path, monkeypatch):
+    kill(moment, tmp_path, data_dir)
+    if moment[0] == "at the end":
+        monkeypatch.setattr(keras.Model, "fit", None)  # not one more epoch
+    run(tmp_path, data_dir)
+    assert everything(tmp_path) == everything(whole)
+
+
+@pytest.mark.slow
+def test_the_reference_protocol(data_dir, tmp_path):
+    kill(("after", 2), tmp_path / "killed", data_dir, protocol="reference")
+    for name in ("killed", "whole"):
+        run(tmp_path / name, data_dir, protocol="reference")
+    assert everything(tmp_path / "killed") == everything(tmp_path / "whole")
+
+
+def test_other_settings_are_refused(killed, data_dir, tmp_path):
+    output = shutil.copytree(killed, tmp_path / "run")
+    with pytest.raises(ValueError, match=r"other settings.* Received: seed=1 \(was 0\)"):
+        run(output, data_dir, seed=1)
+
+
+def test_a_damaged_checkpoint_is_told(killed, data_dir, tmp_path):
+    output = shutil.copytree(killed, tmp_path / "run")
+    with np.load(output / "checkpoint.npz") as file:
+        arrays = {name: file[name] for name in file.files if name != "0"}
+    np.savez(output / "checkpoint.npz", **arrays)
+    whole = (output / "checkpoint.npz").read_bytes()
+    for content in (whole, whole[:100], b""):
+        (output / "checkpoint.npz").write_bytes(content)
+        with pytest.raises(ValueError, match=r"checkpoint\.npz` is damaged, or of another model"):
+            run(output, data_dir)
+
+
+def test_best_weights_of_an_epoch_that_is_done_again_are_written_again(killed, whole, data_dir, tmp_path):
+    """The process may have died between the two files."""
+    output = shutil.copytree(killed, tmp_path / "run")
+    for epoch in range(3, 30):
+        np.savez(output / f"best-{epoch}.npz", np.zeros(3))
+    run(output, data_dir)
+    assert everything(output) == everything(whole)
+
+
+@pytest.mark.parametrize("protocol", ["default", "reference"])
+def test_a_validation_loss_that_is_no_number_is_divergence(protocol, data_dir, tmp_path, monkeypatch):
+    from keras_misa.models import MISATask
+
+    original = MISATask.compute_loss
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return original(self, x, y if training else y * np.nan, y_pred, sample_weight, training)
+
+    monkeypatch.setattr(MISATask, "compute_loss", compute_loss)
+    if protocol == "reference":
+        import keras_misa.experiments.reference_protocol as reference
+
+        monkeypatch.setattr(reference.BatchMean, "result", lambda self: self.total * np.nan)
+    with pytest.raises(ValueError, match=r"Training diverged.* not finite in epoch 1"):
+        run(tmp_path, data_dir, protocol=protocol)
+    assert not (tmp_path / "metrics.json").exists()
