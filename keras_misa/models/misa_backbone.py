@@ -3,6 +3,7 @@
 import keras
 
 from keras_misa.layers.shared_private_projection import SUBSPACES, SharedPrivateProjection
+from keras_misa.models._batch import arrange
 
 
 @keras.saving.register_keras_serializable("keras_misa")
@@ -86,6 +87,9 @@ class MISABackbone(keras.Model):
         self.subspace_activation = keras.activations.serialize(subspace_projection.activation)
         self.epsilon = epsilon
         self.activation_layer = activation_layer
+
+    def call(self, inputs, training=None, mask=None, **kwargs):
+        return super().call(arrange(inputs, self.input), training=training, mask=mask, **kwargs)
 
     @property
     def modalities(self):

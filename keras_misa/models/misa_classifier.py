@@ -31,11 +31,11 @@ class MISAClassifier(MISATask):
         >>> from keras_misa.layers import UtteranceEncoder
         >>> from keras_misa.models import MISABackbone
         >>> backbone = MISABackbone({"visual": UtteranceEncoder(5)}, hidden_dim=16, activation="tanh")
-        >>> model = MISAClassifier(backbone, difference_weight=1.0)
+        >>> model = MISAClassifier(backbone, difference_weight=1.0)  # one modality has nothing to be similar to
         >>> model.compile()
         >>> batch = {"visual": {"values": np.zeros((2, 3, 5), "float32"), "lengths": np.array([3, 1], "int32")}}
         >>> sorted(model.evaluate(batch, np.array([0, 1]), verbose=0, return_dict=True))
-        ['accuracy', 'difference', 'loss', 'reconstruction', 'similarity', 'task']
+        ['accuracy', 'difference', 'loss', 'reconstruction', 'task']
     """
 
     def __init__(self, backbone, num_outputs=2, **kwargs):

@@ -5,6 +5,7 @@ import functools
 import keras
 from keras import ops
 
+from keras_misa._replicas import gather_rows, num_replicas
 from keras_misa.layers import (
     AdversarialSimilarityPenalty,
     DifferencePenalty,
@@ -13,6 +14,8 @@ from keras_misa.layers import (
     ReconstructionPenalty,
     SimilarityPenalty,
 )
+from keras_misa.models._batch import arrange
+from keras_misa.optimizers import FineTuningAdam
 
 BOUNDS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 
@@ -49,7 +52,8 @@ class MISATask(keras.Model):
         dtype: dtype or policy of fusion and head; `None`, the default, takes the backbone's. Penalties and output are
             float32 always.
 
-    A loss whose vectors the backbone does not make is left out: *inv* has no difference loss, *base* none at all.
+    A loss whose vectors the backbone does not make is left out: *inv* has no difference loss, *base* none at all, and a
+    single modality has nothing that it could be similar to.
     """
 
     def __init__(
@@ -82,7 +86,7 @@ class MISATask(keras.Model):
                 f"Received: fused={fused}"
             )
         penalties = []
-        if similarity_weight and "shared" in subspaces:
+        if similarity_weight and "shared" in subspaces and len(backbone.modalities) > 1:
             penalties.append(
                 _similarity_penalty(similarity, backbone, similarity_weight, num_moments, similarity_bounds, dropout)
             )
@@ -117,7 +121,8 @@ class MISATask(keras.Model):
         self.fusion = fusion
         # Functions, for Keras would track, and save, models that are attributes.
         self._make_explainer = functools.cache(lambda: self._explainer(representations, attention))
-        self._make_predictor = functools.cache(lambda: keras.Model(self.input, predict_from(backbone(self.input))[0]))
+        self._make_inference_model = functools.cache(lambda: self._without_penalties(predict_from))
+        self._whole_batch_losses = None
         self._term_trackers = {n: keras.metrics.Mean(name=n) for n in ("task", *(p.name for p in penalties))}
         self.num_outputs = num_outputs
         self.fused = fused
@@ -138,10 +143,10 @@ class MISATask(keras.Model):
         """Keras's `compile`, with defaults that need no argument.
 
         Args:
-            optimizer: `"auto"` is Keras's Adam with the published code's settings, a constant 1e-4 and gradients
-                clipped by value to ±1; PyTorch's arithmetic has `keras_misa.convert.reference_optimizer()`. For the
-                paper's exponential decay pass
-                `keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(1e-4, steps, rate), clipvalue=1.0)`.
+            optimizer: `"auto"` is Adam (`keras_misa.optimizers.FineTuningAdam`) with the published code's settings, a
+                constant 1e-4 and gradients clipped by value to ±1; PyTorch's arithmetic has
+                `keras_misa.convert.reference_optimizer()`. For the paper's exponential decay pass
+                `FineTuningAdam(keras.optimizers.schedules.ExponentialDecay(1e-4, steps, rate), clipvalue=1.0)`.
             loss: `"auto"` is the task's own.
             metrics: `"auto"` are the paper's for the task, each over the whole split.
             jit_compile: `None` leaves XLA off on TensorFlow, where it would compile anew for every new length of a
@@ -149,7 +154,7 @@ class MISATask(keras.Model):
             **kwargs: see `keras.Model.compile`.
         """
         if isinstance(optimizer, str) and optimizer == "auto":
-            optimizer = keras.optimizers.Adam(1e-4, clipvalue=1.0)
+            optimizer = FineTuningAdam(1e-4, clipvalue=1.0)
         if isinstance(loss, str) and loss == "auto":
             loss = self.default_loss()
         if isinstance(metrics, str) and metrics == "auto":
@@ -171,22 +176,57 @@ class MISATask(keras.Model):
         if self.optimizer is not None:
             self.optimizer.build(self.trainable_variables)
 
+    def call(self, inputs, training=None, mask=None, **kwargs):
+        return super().call(arrange(inputs, self.input), training=training, mask=mask, **kwargs)
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        rows = ops.shape(y_pred)[0]
+        if num_replicas() > 1:
+            y, y_pred, sample_weight = self._gather_whole_batch(y, y_pred, sample_weight)
         total = super().compute_loss(x, y, y_pred, sample_weight, training)
         # Keras has divided the total by the replicas, and `losses` not.
-        terms = {"task": total * self._num_replicas() - sum(self.losses)}
+        terms = {"task": total * num_replicas() - sum(self.losses)}
         terms.update((penalty.name, penalty.term) for penalty in self.penalties if penalty.term is not None)
+        self._whole_batch_losses = None
         for name, term in terms.items():
-            self._term_trackers[name].update_state(ops.stop_gradient(term), sample_weight=ops.shape(y_pred)[0])
+            self._term_trackers[name].update_state(ops.stop_gradient(term), sample_weight=rows)
         return total
 
-    @staticmethod
-    def _num_replicas():
-        if keras.backend.backend() != "tensorflow":
-            return 1
+    def _gather_whole_batch(self, y, y_pred, sample_weight):
+        """Labels and predictions of all devices, in each of them; the penalties' terms are computed anew from all rows.
+
+        The penalties and the task's loss are functions of the whole batch. What devices compute from their shares is
+        another thing, and the mean of it too.
+        """
+        # From here on the devices take turns, and what layers remember of a call may be another device's.
+        others = [loss for loss in self.losses if all(loss is not penalty.loss for penalty in self.penalties)]
+        representations = self.penalties[0].representations if self.penalties else {}
+        y, y_pred, sample_weight, representations = gather_rows((y, y_pred, sample_weight, representations))
+        for penalty in self.penalties:
+            penalty.term = penalty.compute_term(representations)
+        self._whole_batch_losses = others + [penalty.weight * penalty.term for penalty in self.penalties]
+        return y, y_pred, sample_weight
+
+    @property
+    def losses(self):
+        """What layers have added to the loss, from the whole batch."""
+        return super().losses if self._whole_batch_losses is None else self._whole_batch_losses
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Keras's, where it averages a batch over several devices: their shares may be of unequal size."""
+        if iterator is not None and self._distribute_strategy is not None:
+            parts = self._compile_metrics, self._compile_loss, self.optimizer
+            if all(part is None or part.built for part in parts):
+                return  # and take no batch
+            data_batch = self._first_share(iterator)
+            iterator = None
+        super()._maybe_symbolic_build(iterator, data_batch)
+
+    def _first_share(self, iterator):
         from keras_misa import _tensorflow
 
-        return _tensorflow.num_replicas()
+        _, _, batches = next(iter(iterator))
+        return _tensorflow.first_share(self.distribute_strategy, next(batches))
 
     def explain(self, x, batch_size=None, verbose=0):
         """Predict, and show what the prediction was made of.
@@ -211,6 +251,21 @@ class MISATask(keras.Model):
                 outputs["reconstructed"] = penalty.reconstruct(outputs)
         return keras.Model(self.input, outputs)
 
+    def inference_model(self):
+        """What inference needs and nothing else: no penalties, no decoders.
+
+        Returns:
+            A `keras.Model` with the inputs of this one, which shares its weights. Its output is a dict of `prediction`
+            `(batch, outputs)`, `attention` `(batch, heads, tokens, tokens)`, and `projected`, `shared` and `private`,
+            those that the model has, each a dict, modality name → `(batch, hidden_dim)`.
+        """
+        return self._make_inference_model()
+
+    def _without_penalties(self, predict_from):
+        representations = self.backbone(self.input)
+        prediction, attention = predict_from(representations)
+        return keras.Model(self.input, {"prediction": prediction, "attention": attention, **representations})
+
     def export(self, filepath, **kwargs):
         """Keras's `export`, of what a prediction needs and nothing else: no penalties, no decoders.
 
@@ -218,7 +273,7 @@ class MISATask(keras.Model):
             filepath: folder to write.
             **kwargs: see `keras.Model.export`.
         """
-        return self._make_predictor().export(filepath, **kwargs)
+        return keras.Model(self.input, self.inference_model().output["prediction"]).export(filepath, **kwargs)
 
     @property
     def token_names(self):
