@@ -16,10 +16,14 @@ DATASETS = ["keras_misa.datasets"] + [f"keras_misa.datasets.{name}" for name in 
 
 TORCH = ["torch>=2.6"]
 JAX = ["jax>=0.6"]
+BAYESIAN = ["scikit-learn>=1.5", "scipy>=1.13"]  # KerasTuner's Bayesian search needs them.
+ONNX = ["onnxruntime>=1.20", "tf2onnx>=1.17"]  # Keras's exporter needs tf2onnx; what it wrote is tried.
 TEST = [
     "dill>=0.3.8",  # tfds.testing imports it and does not declare it.
     "hypothesis>=6.100",
+    "psutil>=5.9",  # Which processes a search has started.
     "pytest>=8.0",
+    "pytest-xdist>=3.6",  # Two processes: TensorFlow traces with one thread.
     "ruff>=0.8",
     "scikit-learn>=1.5",  # The oracle of the metrics.
 ]
@@ -43,12 +47,22 @@ setup(
         "keras-tuner>=1.4.8,<2",
         "matplotlib>=3.9",
         "numpy>=2.0,<3",
+        "requests>=2.31",  # `serving` by REST.
         "rich>=13.0",
+        "safetensors>=0.4",  # keras-nlp reads Hugging Face's folders with it and does not declare it.
         "tensorboard>=2.19",  # keras.callbacks.TensorBoard needs it and TensorFlow does not declare it.
         "tensorflow>=2.21,<3",
         "tensorflow-datasets>=4.9.10,<5",
+        "tensorflow-serving-api>=2.19",  # Protos: what a served model is asked with, and its warm-up requests.
     ],
-    extras_require={"jax": JAX, "torch": TORCH, "test": TEST, "all": JAX + TORCH + TEST},
+    extras_require={
+        "bayesian": BAYESIAN,
+        "jax": JAX,
+        "onnx": ONNX,
+        "torch": TORCH,
+        "test": TEST + BAYESIAN,
+        "all": BAYESIAN + JAX + ONNX + TORCH + TEST,
+    },
     entry_points={"console_scripts": ["keras-misa = keras_misa.cli:main"]},
     classifiers=[
         "Development Status :: 3 - Alpha",

@@ -144,6 +144,7 @@ def train_keras_misa(splits, table, seed, epochs):
 
     from keras_misa.convert import model_inputs
     from keras_misa.experiments import ReferenceStopping, build_model, make_config
+    from keras_misa.layers import WordUtteranceEncoder
 
     def dataset(examples, rng=None):
         """Batches of any length, in another order every epoch if there is an `rng`."""
@@ -164,7 +165,9 @@ def train_keras_misa(splits, table, seed, epochs):
 
     keras.utils.set_random_seed(seed)
     config = make_config("cmu_mosi", protocol="reference", seed=seed)
-    model = build_model(config, {"text": None, "visual": 47, "acoustic": 74}, table)
+    encoder = WordUtteranceEncoder(len(table), table.dimension)
+    encoder.set_vectors(table.vectors)
+    model = build_model(config, {"text": None, "visual": 47, "acoustic": 74}, encoder)
     history = model.fit(
         dataset(splits["train"], np.random.default_rng(seed)),
         validation_data=dataset(splits["validation"]),

@@ -11,7 +11,20 @@ import importlib
 
 __version__ = "0.1.0"
 
-__all__ = ["convert", "data", "experiments", "layers", "losses", "metrics", "models", "presets"]
+__all__ = [
+    "convert",
+    "data",
+    "experiments",
+    "export",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "optimizers",
+    "presets",
+    "serving",
+    "tuning",
+]
 
 
 def __getattr__(name):

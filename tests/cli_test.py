@@ -59,7 +59,7 @@ def test_run_folder(run):
         "model.keras",
         "predictions.csv",
         "tensorboard",
-        "vocabulary.json",
+        "tokenizer.json",
     }
     assert list(json.loads((run / "metrics.json").read_text())) == KEYS
     history = read_csv(run / "history.csv")
@@ -115,10 +115,13 @@ def test_user_errors_are_one_line(run, folders, capsys, tmp_path):
         (["train", "--dataset", "mnist", *data], "nor prepared in data_dir"),
         (["train", "--epochs", "0", *data], "Received: epochs=0"),
         (
-            ["train", "--dataset", "cmu_mosi", "--modalities", "visual", "--word-table", "x", *data],
-            "needs a modality",
+            ["train", "--dataset", "cmu_mosi", "--modalities", "visual", "--text", "glove:x", *data],
+            "and the modality text",
         ),
         (["train", "--dataset", "cmu_mosi", "--modalities", "visual, visual", *data], "each once"),
+        (["train", "--dataset", "cmu_mosi", "--text", "bert", *data], "must be bert:<preset> or glove:<file>"),
+        (["train", "--dataset", "cmu_mosi", "--text", "bert:no/where", *data], "folder that is there"),
+        (["train", "--bert-trainable", "9", "--text", "bert:no/where", *data], "folder that is there"),
         (["evaluate", str(tmp_path)], "lacks config.json"),
         (["train", "--dataset", "cmu_mosi", "--fused", "public", "--output", str(tmp_path / "x"), *data], "fused"),
     ):
@@ -191,6 +194,7 @@ NAN = float("nan")
 WRONG = {
     "batch_size": (0, -3),
     "clipvalue": (0.0, -1.0, NAN),
+    "devices": (0,),
     "dropout": (-0.1, 1.0, NAN),
     "epochs": (0, -1),
     "fused": ((),),
@@ -210,6 +214,15 @@ WRONG = {
 def test_settings_out_of_range(name, value):
     with pytest.raises(ValueError, match=f"`{name}` must be .*Received: {name}="):
         make_config(**{name: value})
+
+
+def test_a_preset_that_is_none(tmp_path, capsys):
+    path = tmp_path / "best.json"
+    for content, message in (("[1]", "A preset is a JSON object"), ("{", "is not valid JSON"), ('{"x": 1}', "['x']")):
+        path.write_text(content)
+        assert main(["train", "--preset", str(path), "--output", str(tmp_path / "run")]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_subspace_scores_against_known_answers():
@@ -242,3 +255,21 @@ def test_one_video_is_warned_of(folders, tmp_path, capsys):
 def test_saved_model_of_a_run_is_plain_keras(run):
     model = keras.models.load_model(run / "model.keras")
     assert model.optimizer is not None
+
+
+@pytest.mark.parametrize(
+    ("settings", "useless"),
+    [
+        ({"bert_learning_rate": 1e-5}, "bert_learning_rate"),
+        ({"text": "glove:x.txt", "bert_trainable": "none", "bert_cache": False}, "bert_cache and bert_trainable"),
+        ({"text": "bert:x", "vocabulary": "table"}, "vocabulary"),
+        ({"text": "bert:x", "bert_trainable": "none", "bert_warmup_steps": 9}, "bert_warmup_steps"),
+        ({"text": "bert:x", "bert_trainable": -1, "bert_cache": False}, "bert_cache"),
+    ],
+)
+def test_settings_of_text_without_effect_are_refused(settings, useless):
+    with pytest.raises(ValueError, match=rf"^{useless} would have no effect here\. Received: {useless.split()[0]}="):
+        make_config("cmu_mosi", **settings)
+    for text in ("bert:x", "glove:x", None):
+        full = make_config("ur_funny", text=text)
+        assert make_config(**full) == full

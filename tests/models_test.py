@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from oracles import sequence, to_numpy
 
-from keras_misa.layers import UtteranceEncoder, WordUtteranceEncoder
+from keras_misa.layers import MeanEncoder, UtteranceEncoder, WordUtteranceEncoder
 from keras_misa.models import MISABackbone, MISAClassifier, MISARegressor
 
 pytestmark = pytest.mark.backends
@@ -167,7 +167,7 @@ def test_mixed_precision_trains(dtype):
     encoders = {m: UtteranceEncoder(dim, dtype=dtype) for m, dim in DIMS.items()}
     model = MISARegressor(MISABackbone(encoders, hidden_dim=4, dtype=dtype), feedforward_dim=8)
     model.compile()
-    assert type(model.optimizer).__name__ == ("LossScaleOptimizer" if dtype == "mixed_float16" else "Adam")
+    assert type(model.optimizer).__name__ == ("LossScaleOptimizer" if dtype == "mixed_float16" else "FineTuningAdam")
     before = [np.copy(w) for w in model.get_weights()]
     history = model.fit(make_batch(), LABELS, epochs=12, verbose=0).history
     assert np.isfinite([history[name] for name in TERMS | {"loss"}]).all()
@@ -175,6 +175,20 @@ def test_mixed_precision_trains(dtype):
     moved = [np.abs(a - b).max() > 0 for a, b in zip(model.get_weights(), before, strict=True)]
     assert np.mean(moved) > 0.9
     assert model.predict(make_batch(), verbose=0).dtype == np.float32
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="XLA is TensorFlow's and JAX's")
+def test_xla_takes_the_same_steps():
+    histories = []
+    for jit_compile in (False, True):
+        keras.utils.set_random_seed(0)
+        encoders = {"visual": UtteranceEncoder(3, units=2), "acoustic": MeanEncoder(2)}
+        backbone = MISABackbone(encoders, hidden_dim=4)
+        model = MISARegressor(backbone, feedforward_dim=8, dropout=0.0, fusion_dropout=0.0)
+        model.compile(keras.optimizers.SGD(0.1), jit_compile=jit_compile)
+        histories.append(model.fit(make_batch(), LABELS, epochs=2, verbose=0).history)
+    for name, values in histories[0].items():
+        np.testing.assert_allclose(histories[1][name], values, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -330,3 +344,19 @@ def test_wrong_values_are_named():
         UtteranceEncoder(3)(sequence(5, [4, 2]))
     with pytest.raises(ValueError, match="Received: cell='rnn'"):
         UtteranceEncoder(3, cell="rnn")
+
+
+def test_the_order_of_keys_means_nothing_and_their_names_do():
+    model, batch = make(), make_batch()
+    batch = keras.tree.map_structure(np.nan_to_num, batch)
+    turned = {m: dict(reversed(batch[m].items())) for m in reversed(batch)}
+    expected = to_numpy(model(batch, training=False))
+    np.testing.assert_allclose(to_numpy(model(turned, training=False)), expected, atol=1e-6)
+    np.testing.assert_allclose(model.predict(turned, verbose=0), expected, atol=1e-6)
+    for wrong, message in (
+        ({"visual": batch["visual"]}, r"a batch of \['visual', 'acoustic'\]. Received: \['visual'\]"),
+        ({**batch, "smell": batch["visual"]}, r"Received: \['visual', 'acoustic', 'smell'\]"),
+        ({**batch, "visual": {"values": batch["visual"]["values"]}}, r"the modality 'visual' of .*\['values'\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model(wrong)

@@ -103,7 +103,7 @@ def test_initialisation_is_pytorchs(cell):
 
 
 def test_a_configuration_chooses_it():
-    for protocol, name in (("default", "Adam"), ("reference", "ReferenceAdam")):
+    for protocol, name in (("default", "FineTuningAdam"), ("reference", "ReferenceAdam")):
         config = make_config("cmu_mosei", protocol=protocol, hidden_dim=4)
         model = build_model(config, {"visual": 3})
         assert type(model.optimizer).__name__ == name

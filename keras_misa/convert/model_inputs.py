@@ -17,7 +17,7 @@ def model_inputs(words=None, visual=None, acoustic=None, lengths=None, token_ids
         padding_mask: array `(batch, pieces)`, 1 for word pieces and 0 for padding.
 
     Returns:
-        Dict, modality name → dict of its inputs: `values` and `lengths`, or `token_ids` and `padding_mask`.
+        Dict, modality name → dict of its `values` and `lengths`.
 
     Raises:
         ValueError: If something is missing, the arrays do not agree in batch and time, or a length is outside of
@@ -53,8 +53,15 @@ def model_inputs(words=None, visual=None, acoustic=None, lengths=None, token_ids
     batch = {modality: {"values": array, "lengths": lengths} for modality, array in values.items()}
     if token_ids is None:
         return batch
-    text = {"token_ids": np.asarray(token_ids, "int32"), "padding_mask": np.asarray(padding_mask, "int32")}
-    shapes = {name: array.shape for name, array in text.items()}
-    if len(set(shapes.values())) != 1 or len(shapes["token_ids"]) != 2 or shapes["token_ids"][0] != batch_size:
-        raise ValueError(f"Expected token_ids and padding_mask of shape ({batch_size}, pieces). Received: {shapes}")
-    return {"text": text, **batch}
+    token_ids, padding_mask = np.asarray(token_ids, "int32"), np.asarray(padding_mask, "int32")
+    if token_ids.ndim != 2 or token_ids.shape != padding_mask.shape or len(token_ids) != batch_size:
+        raise ValueError(
+            f"Expected token_ids and padding_mask of shape ({batch_size}, pieces). "
+            f"Received: {token_ids.shape} and {padding_mask.shape}"
+        )
+    if not np.isin(padding_mask, (0, 1)).all() or (np.diff(padding_mask, axis=1) > 0).any():
+        raise ValueError(
+            "Expected a padding_mask of 1 for word pieces, which stand first, and 0 behind them. "
+            f"Received: {padding_mask.tolist()[:3]}"
+        )
+    return {"text": {"values": token_ids, "lengths": padding_mask.sum(axis=1, dtype="int32")}, **batch}

@@ -3,8 +3,10 @@
 import keras
 from keras import ops
 
+from keras_misa.optimizers import FineTuningAdam
 
-def reference_optimizer(learning_rate=1e-4, clipvalue=1.0):
+
+def reference_optimizer(learning_rate=1e-4, clipvalue=1.0, **kwargs):
     r"""The published code's optimiser: PyTorch's Adam, gradients clipped by value.
 
     It differs from `keras.optimizers.Adam` in two ways. ε = 1e-8 is added after the bias correction,
@@ -17,6 +19,8 @@ def reference_optimizer(learning_rate=1e-4, clipvalue=1.0):
     Args:
         learning_rate: η, a number or a `keras.optimizers.schedules.LearningRateSchedule`.
         clipvalue: gradients are clipped to ± this.
+        **kwargs: `pretrained_learning_rate` and `warmup_steps`, see `keras_misa.optimizers.FineTuningAdam`; the
+            published code has neither.
 
     Returns:
         A `ReferenceAdam`, which saves and loads with a model.
@@ -29,11 +33,11 @@ def reference_optimizer(learning_rate=1e-4, clipvalue=1.0):
         >>> [f"{w:.4f}" for w in ops.convert_to_numpy(weight)]  # the first step is the learning rate
         ['0.9999', '1.0001']
     """
-    return ReferenceAdam(learning_rate, clipvalue=clipvalue, epsilon=1e-8)
+    return ReferenceAdam(learning_rate, clipvalue=clipvalue, epsilon=1e-8, **kwargs)
 
 
 @keras.saving.register_keras_serializable("keras_misa")
-class ReferenceAdam(keras.optimizers.Adam):
+class ReferenceAdam(FineTuningAdam):
     """See `reference_optimizer`."""
 
     def build(self, variables):
@@ -41,14 +45,9 @@ class ReferenceAdam(keras.optimizers.Adam):
         super().build(variables)
         self._moves = [getattr(variable, "stands_for", 1) for variable in variables]
 
-    def apply(self, grads, trainable_variables=None):
-        """Sum the gradient of a row of a table that was looked up twice before it is clipped and squared."""
-        grads = [gradient if gradient is None else ops.convert_to_tensor(gradient) for gradient in grads]
-        return super().apply(grads, trainable_variables)
-
     def update_step(self, gradient, variable, learning_rate):
         """PyTorch's update, in its order of operations."""
-        learning_rate = ops.cast(learning_rate, variable.dtype)
+        learning_rate = ops.cast(self.rate_of(variable, learning_rate), variable.dtype)
         gradient = ops.cast(gradient, variable.dtype)
         step = ops.cast(self.iterations + 1, variable.dtype)
         correction_1 = 1.0 - ops.power(ops.cast(self.beta_1, variable.dtype), step)

@@ -2,7 +2,9 @@
 
 from keras_misa.experiments.build_model import build_model
 from keras_misa.experiments.evaluate import evaluate
+from keras_misa.experiments.frozen_text import encode_texts
 from keras_misa.experiments.make_config import make_config
+from keras_misa.experiments.predict import predict
 from keras_misa.experiments.reference_protocol import ReferenceStopping, apply_reference_protocol
 from keras_misa.experiments.subspace_scores import subspace_scores, variance_shares
 from keras_misa.experiments.train import train
@@ -11,8 +13,10 @@ __all__ = [
     "ReferenceStopping",
     "apply_reference_protocol",
     "build_model",
+    "encode_texts",
     "evaluate",
     "make_config",
+    "predict",
     "subspace_scores",
     "train",
     "variance_shares",

@@ -4,17 +4,19 @@ import keras
 
 from keras_misa.experiments.reference_protocol import apply_reference_protocol
 from keras_misa.experiments.task_metrics import is_classification, task_metrics
-from keras_misa.layers import MeanEncoder, UtteranceEncoder, WordUtteranceEncoder
+from keras_misa.layers import MeanEncoder, UtteranceEncoder
 from keras_misa.models import MISABackbone, MISAClassifier, MISARegressor
+from keras_misa.optimizers import FineTuningAdam
 
 
-def build_model(config, dims, word_table=None, steps_per_epoch=None):
+def build_model(config, dims, text_encoder=None, steps_per_epoch=None):
     """Build and compile.
 
     Args:
         config: dict, as `make_config` makes it.
-        dims: dict, modality → size of a step's vector, `None` for word ids; as `keras_misa.data.modality_dims` gives.
-        word_table: `keras_misa.data.WordTable`, needed where a modality has word ids.
+        dims: dict, modality → size of a step's vector, `None` for a text of words, as `keras_misa.data.modality_dims`
+            gives.
+        text_encoder: the encoder of such a text.
         steps_per_epoch: number of batches, needed for `learning_rate_decay`.
 
     Returns:
@@ -23,17 +25,11 @@ def build_model(config, dims, word_table=None, steps_per_epoch=None):
     dtype = config["dtype"]
     encoders = {}
     for modality in config["modalities"] or dims:
-        if dims[modality] is not None:
-            encoder = MeanEncoder if modality in (config["averaged"] or ()) else UtteranceEncoder
-            encoders[modality] = encoder(dims[modality], dtype=dtype)
+        if dims[modality] is None:
+            encoders[modality] = text_encoder
             continue
-        encoders[modality] = WordUtteranceEncoder(
-            len(word_table),
-            word_table.dimension,
-            trainable_embeddings=config["trainable_embeddings"],
-            dtype=dtype,
-        )
-        encoders[modality].set_vectors(word_table.vectors)
+        encoder = MeanEncoder if modality in (config["averaged"] or ()) else UtteranceEncoder
+        encoders[modality] = encoder(dims[modality], dtype=dtype)
     backbone = MISABackbone(
         encoders, config["hidden_dim"], config["activation"], config["subspaces"], dtype=dtype, name="backbone"
     )
@@ -50,14 +46,24 @@ def build_model(config, dims, word_table=None, steps_per_epoch=None):
         "fusion_dropout",
     )
     model = task(backbone, **{name: config[name] for name in arguments})
-    learning_rate = config["learning_rate"]
-    if config["learning_rate_decay"] is not None:
-        learning_rate = keras.optimizers.schedules.ExponentialDecay(
-            learning_rate, steps_per_epoch, config["learning_rate_decay"], staircase=True
-        )
+    rates = {
+        "learning_rate": _schedule(config["learning_rate"], config, steps_per_epoch),
+        "pretrained_learning_rate": _schedule(config["bert_learning_rate"], config, steps_per_epoch),
+        "warmup_steps": config["bert_warmup_steps"],
+        "clipvalue": config["clipvalue"],
+    }
     metrics = task_metrics(config)
+    jit_compile = True if config["jit_compile"] else None  # None is the model's default
     if config["protocol"] == "reference":
-        apply_reference_protocol(model, learning_rate, config["clipvalue"], config["seed"], metrics=metrics)
+        apply_reference_protocol(model, seed=config["seed"], metrics=metrics, jit_compile=jit_compile, **rates)
     else:
-        model.compile(keras.optimizers.Adam(learning_rate, clipvalue=config["clipvalue"]), metrics=metrics)
+        model.compile(FineTuningAdam(**rates), metrics=metrics, jit_compile=jit_compile)
     return model
+
+
+def _schedule(rate, config, steps_per_epoch):
+    if rate is None or config["learning_rate_decay"] is None:
+        return rate
+    return keras.optimizers.schedules.ExponentialDecay(
+        rate, steps_per_epoch, config["learning_rate_decay"], staircase=True
+    )

@@ -1,5 +1,6 @@
 """What is seen and written while a model trains."""
 
+import contextlib
 import time
 
 import keras
@@ -10,6 +11,17 @@ SHORT = {"similarity": "sim", "difference": "diff", "reconstruction": "recon"}
 TERMS = ("loss", "task", "similarity", "difference", "reconstruction")
 
 
+@contextlib.contextmanager
+def text_progress(console):
+    """A bar for what takes a while before training starts; yields a function of how much is done, and of how much."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("texts through BERT, once"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        bar = bars.add_task("", total=None, visible=False)
+        yield lambda done, total: bars.update(bar, completed=done, total=total, visible=True)
+
+
 class EpochTable(keras.callbacks.Callback):
     """A progress bar within an epoch, one line with every term after it.
 
@@ -17,16 +29,18 @@ class EpochTable(keras.callbacks.Callback):
         console: `rich.console.Console` to print to.
         epochs: the most epochs there can be.
         monitor: name in the logs whose best epochs get a star.
+        history: a `HistoryFile`, which knows the epochs before training was interrupted.
     """
 
-    def __init__(self, console, epochs, monitor="val_task"):
+    def __init__(self, console, epochs, monitor, history):
         super().__init__()
         self.console = console
         self.epochs = epochs
         self.monitor = monitor
-        self.best = float("inf")
+        self.history = history
 
     def on_train_begin(self, logs=None):
+        self.best = min((row[self.monitor] for row in self.history.rows), default=float("inf"))
         terms = [t for t in TERMS if t in ("loss", "task") or t in {p.name for p in self.model.penalties}]
         self.columns = [*terms, *(f"val_{t}" for t in terms)]
         names = [f"{SHORT.get(name, name):>6}" for name in terms]

@@ -5,8 +5,7 @@ import pathlib
 
 import numpy as np
 
-from keras_misa._files import read_json
-from keras_misa.experiments.make_config import make_config
+from keras_misa.experiments.load_run import load_run_model, padding_multiple, read_run
 from keras_misa.experiments.report import dataset_title, metrics_table
 from keras_misa.experiments.task_metrics import compute_metrics
 
@@ -35,61 +34,41 @@ def evaluate(run, split="test", manual_dir=None, data_dir=None, console=None):
         keras_misa.experiments.evaluate("runs/first")["mae"]
         ```
     """
-    import keras
-
     from keras_misa.data import prepare_dataset
+    from keras_misa.experiments.text import load_text
 
-    run = pathlib.Path(run)
-    for name in ("config.json", "vocabulary.json", "model.keras", "metrics.json"):
-        if not (run / name).exists():
-            raise FileNotFoundError(f"{run} is not a finished run: it lacks {name}. Received: run={str(run)!r}")
-    written = read_json(run / "config.json")
-    if (
-        not isinstance(written, dict)
-        or not {"settings", "data"} <= set(written)
-        or "dataset" not in written["settings"]
-    ):
-        raise ValueError(f"{run / 'config.json'} is damaged: expected the settings and data of a run.")
-    config = {**make_config(written["settings"]["dataset"]), **written["settings"]}
-    config.update(manual_dir=manual_dir or config["manual_dir"], data_dir=data_dir or config["data_dir"])
+    config, written = read_run(run)
+    if manual_dir is None and config["manual_dir"] and pathlib.Path(config["manual_dir"]).is_dir():
+        manual_dir = config["manual_dir"]  # else what was prepared of it
+    config.update(manual_dir=manual_dir, data_dir=data_dir or config["data_dir"])
     metadata = dict(prepare_dataset(config["dataset"], config["data_dir"], config["manual_dir"]).info.metadata or {})
     now, then = (
         {name: s["sha256"] for name, s in (data.get("sources") or {}).items()} for data in (metadata, written["data"])
     )
     if now != then:
         _logger.warning("These are not the files that the run was trained on. Then: %s. Now: %s.", then, now)
-    try:
-        model = keras.models.load_model(run / "model.keras")
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        versions = written.get("versions", {})
-        raise ValueError(
-            f"{run / 'model.keras'} cannot be loaded: it is damaged or of another version (written by {versions}). "
-            f"Received: {str(error).splitlines()[0]}"
-        ) from error
+    model = load_run_model(run)
     examples = collect_examples(config, split)
-    predictions = model.predict(load_split(config, split, read_json(run / "vocabulary.json")), verbose=0)
+    predictions = model.predict(load_split(config, split, load_text(run)), verbose=0)
     metrics = compute_metrics(config, examples["label"], predictions)
     if console:
         console.print(metrics_table(metrics, split_title(config, split, examples), best_reachable(config, examples)))
     return metrics
 
 
-def load_split(config, split, vocabulary, **kwargs):
-    """The batches of a split as the configuration wants them."""
-    import keras
-
-    from keras_misa.data import WordTable, load_dataset
+def load_split(config, split, text, **kwargs):
+    """The batches of a split as the configuration wants them; `text` is what `load_dataset` takes."""
+    from keras_misa.data import load_dataset
 
     return load_dataset(
         config["dataset"],
         split,
         label=config["label"],
-        word_table=WordTable(vocabulary, np.zeros((len(vocabulary), 1))) if vocabulary else None,
+        text=text,
         modalities=config["modalities"],
         batch_size=config["batch_size"],
         **source_of(config),
-        # JAX compiles anew for every length of a batch.
-        pad_to_multiple_of=16 if keras.backend.backend() == "jax" else 1,
+        pad_to_multiple_of=padding_multiple(config["jit_compile"]),
         **kwargs,
     )
 

@@ -7,13 +7,15 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_misa._replicas import gather_rows, num_replicas
 from keras_misa.convert.reference_optimizer import reference_optimizer
-from keras_misa.layers import BertEncoder
 
 MONITOR = "task_batches"
 
 
-def apply_reference_protocol(model, learning_rate=1e-4, clipvalue=1.0, seed=0, metrics=None):
+def apply_reference_protocol(
+    model, learning_rate=1e-4, clipvalue=1.0, seed=0, metrics=None, jit_compile=None, **kwargs
+):
     """Initialise and compile a model as the published code does.
 
     Weights are drawn as PyTorch and the published code draw them (from another random generator, so not the same
@@ -26,6 +28,8 @@ def apply_reference_protocol(model, learning_rate=1e-4, clipvalue=1.0, seed=0, m
         clipvalue: gradients are clipped by value to ± this.
         seed: of the weights.
         metrics: list of metrics for the logs; `None` takes the model's own.
+        jit_compile: see `MISATask.compile`.
+        **kwargs: see `reference_optimizer`.
 
     Example:
         ```python
@@ -35,8 +39,9 @@ def apply_reference_protocol(model, learning_rate=1e-4, clipvalue=1.0, seed=0, m
     """
     _initialize(model, np.random.default_rng(seed))
     model.compile(
-        reference_optimizer(learning_rate, clipvalue),
+        reference_optimizer(learning_rate, clipvalue, **kwargs),
         metrics=[*(model.default_metrics() if metrics is None else metrics), BatchMean(model.default_loss())],
+        jit_compile=jit_compile,
     )
 
 
@@ -92,8 +97,9 @@ class BatchMean(keras.metrics.Metric):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Add a batch."""
-        self.total.assign_add(self.loss(y_true, y_pred, sample_weight))
-        self.count.assign_add(1.0)
+        y_true, y_pred, sample_weight = gather_rows((y_true, y_pred, sample_weight))
+        self.total.assign_add(self.loss(y_true, y_pred, sample_weight))  # Keras divides it by the devices
+        self.count.assign_add(1.0 / num_replicas())
 
     def result(self):
         """The mean, 0 before the first batch."""
@@ -109,7 +115,7 @@ class BatchMean(keras.metrics.Metric):
 
 def _initialize(layer, rng):
     """Draw the weights of a layer, or of the layers in it."""
-    if isinstance(layer, BertEncoder):
+    if layer.weights and all(getattr(weight, "is_pretrained", False) for weight in layer.weights):
         return
     for kind, draw in _DRAW.items():
         if isinstance(layer, kind):

@@ -18,6 +18,7 @@ CMU_MOSI = {
     "clipvalue": 1.0,  # "gradient clip"; the published code clips by value
     "patience": 6,  # appendix C
     "num_outputs": 1,  # a score in [-3, 3]
+    "bert_trainable": "all",  # the published code's choices, not in the paper: here everything,
 }
 
 CMU_MOSEI = {
@@ -27,6 +28,7 @@ CMU_MOSEI = {
     "reconstruction_weight": 0.7,
     "dropout": 0.1,
     "batch_size": 16,
+    "bert_trainable": -3,  # here the embeddings and the last three encoder layers (9, 10, 11 of BERT-base),
 }
 
 UR_FUNNY = {
@@ -37,6 +39,7 @@ UR_FUNNY = {
     "dropout": 0.1,
     "batch_size": 32,
     "num_outputs": 2,  # humour or not
+    "bert_trainable": "none",  # and here nothing
 }
 
 SYNTHETIC_SUBSPACES = {
