@@ -105,13 +105,16 @@ def bidirectional(x, rnns, tokens):
     if _CONSTANT.get():
         return both_constant(x, variables, tokens)
     weights = [tf.convert_to_tensor(variable) for variable in variables]
-    run = in_graph(*weights[0].shape) if tf.executing_eagerly() else both_directions
-    return run(x, weights, tokens)
+    return in_graph(*weights[0].shape)(x, weights, tokens)
 
 
 @functools.cache
 def in_graph(features, gates):
-    """`both_directions` as a graph of its own: eagerly, each small operation would take Python's time."""
+    """`both_directions` as a graph of its own.
+
+    Eagerly, each small operation would take Python's time. And it is traced once, not for each function that has a
+    model in it: training, evaluation, prediction.
+    """
     weights = [tf.TensorSpec(shape) for shape in ((features, gates), (gates // 4, gates), (gates,))]
     tokens = Tokens(*(tf.TensorSpec((None, 2) if name == "places" else (None,), tf.int32) for name in Tokens._fields))
     return tf.function(both_directions, [tf.TensorSpec((None, features)), 2 * weights, tokens], autograph=False)

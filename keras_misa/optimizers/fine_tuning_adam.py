@@ -67,7 +67,14 @@ class FineTuningAdam(keras.optimizers.Adam):
 
     def update_step(self, gradient, variable, learning_rate):
         """Adam's update, at the variable's own rate."""
-        super().update_step(gradient, variable, self.rate_of(variable, learning_rate))
+        rate = self.rate_of(variable, learning_rate)
+        if keras.backend.backend() != "tensorflow" or self.amsgrad:
+            super().update_step(gradient, variable, rate)
+            return
+        from keras_misa._tensorflow import apply_adam
+
+        index = self._get_variable_index(variable)
+        apply_adam(self, gradient, variable, self._momentums[index].value, self._velocities[index].value, rate)
 
     def rate_of(self, variable, learning_rate):
         """The learning rate of a variable in this step."""
