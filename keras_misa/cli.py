@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import functools
 import logging
 import os
 import pathlib
@@ -73,7 +74,38 @@ def _make_parser():
     train.add_argument(
         "--preset", metavar="FILE", help="settings to start from, such as best.json of a search; other options win"
     )
+    train.add_argument(
+        "--seeds",
+        type=int,
+        metavar="K",
+        help="train from K seeds, --seed and those after it, each a run, and summarise",
+    )
     _add_training_arguments(train)
+
+    ablate = commands.add_parser(
+        "ablate",
+        help="train the eleven models of the paper's Table 4",
+        description="Train MISA, MISA without each modality, without each regulariser, and the variants base, inv, "
+        "sFusion and iFusion; write the table. The same command goes on with an ablation that was interrupted.",
+    )
+    ablate.set_defaults(command=_ablate)
+    ablate.add_argument("--output", metavar="DIR", help="folder of the ablation (default: ablations/<dataset>-<time>)")
+    ablate.add_argument("--seeds", type=int, default=1, metavar="K", help="trainings of each model (default 1)")
+    _add_training_arguments(ablate)
+
+    missing = commands.add_parser(
+        "missing",
+        help="evaluate runs with modalities missing",
+        description="Evaluate runs with each subset of their modalities, and with modalities missing by chance.",
+    )
+    missing.set_defaults(command=_missing)
+    missing.add_argument("runs", nargs="+", metavar="RUN", help="folders that `train` or `ablate` wrote")
+    missing.add_argument("--split", default="test", choices=("train", "validation", "test"))
+    missing.add_argument(
+        "--rates", type=_rates, metavar="R,…", help="chances of a modality to be missing (default 0.1,0.3,0.5,0.7)"
+    )
+    missing.add_argument("--out", metavar="BASE", help="also write BASE.md, BASE.csv and BASE.tex")
+    _add_data_arguments(missing)
 
     _add_tune_command(commands)
 
@@ -338,6 +370,13 @@ def _add_data_dir(parser):
     parser.add_argument("--data-dir", metavar="DIR", help="where prepared datasets lie (~/tensorflow_datasets)")
 
 
+def _rates(text):
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers with commas between. Received: {text!r}") from None
+
+
 def _names(text):
     return () if text == "none" else tuple(name.strip() for name in text.split(","))
 
@@ -396,15 +435,38 @@ def _download_dataset(name, out):
     print(f"{len(paths)} files in {out}. Next: keras-misa datasets build {name} --manual-dir {out}")
 
 
-def _train(quiet, preset, **settings):
+def _train(quiet, preset, seeds, **settings):
     settings = {name: value for name, value in settings.items() if value is not None}
     if preset is not None:
         settings = _read_preset(preset) | settings
     prepare_libraries()
     logging.getLogger("keras_misa").setLevel(logging.ERROR if quiet else logging.WARNING)
-    from keras_misa.experiments import train
+    from keras_misa.experiments import train, train_seeds
 
-    train(quiet=quiet, **settings)
+    run = train if seeds is None else functools.partial(train_seeds, seeds)
+    run(quiet=quiet, **settings)
+
+
+def _ablate(quiet, seeds, **settings):
+    settings = {name: value for name, value in settings.items() if value is not None}
+    prepare_libraries()
+    logging.getLogger("keras_misa").setLevel(logging.ERROR if quiet else logging.WARNING)
+    from keras_misa.experiments import ablate
+
+    ablate(quiet=quiet, seeds=seeds, **settings)
+
+
+def _missing(runs, rates, out, **settings):
+    settings |= {"rates": rates} if rates else {}
+    prepare_libraries()
+    from rich.console import Console
+
+    from keras_misa.experiments import find_run_groups, missing_modalities
+
+    table = missing_modalities(find_run_groups(*runs), **settings)
+    Console().print(table.to_rich())
+    for path in table.write(out) if out else ():
+        print(path)
 
 
 def _read_preset(path):

@@ -5,6 +5,10 @@ import pathlib
 import numpy as np
 
 
+class TrainingDiverged(ValueError):
+    """A loss that is not finite."""
+
+
 def make_model(data, config=None):
     """The compiled model of a configuration, with the weights of its seed.
 

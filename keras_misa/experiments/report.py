@@ -33,9 +33,19 @@ def metrics_table(metrics, title, best=None):
         table.add_column("knowing the true factors", justify="right")
     for name, heading in HEADINGS.items():
         if name in metrics:
-            pattern = "{:.4f}" if name in ("mae", "corr") else "{:.2%}"
-            table.add_row(heading, *(pattern.format(column[name]) for column in (metrics, best) if column))
+            table.add_row(heading, *(cell(name, column[name]) for column in (metrics, best) if column))
     return table
+
+
+def cell(name, value, std=None):
+    """A metric as text, shares in percent, with its standard deviation where there is one."""
+    if value is None or not np.isfinite(value):
+        return "-"
+    is_share = not name.startswith(("mae", "corr"))
+    text = f"{100 * value:.2f}" if is_share else f"{value:.4f}"
+    if std is not None:
+        text += f" ± {100 * std:.2f}" if is_share else f" ± {std:.4f}"
+    return text + ("%" if is_share else "")
 
 
 def scores_table(scores, title):

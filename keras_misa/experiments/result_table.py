@@ -8,7 +8,7 @@ from keras_misa._files import write_text
 
 
 class ResultTable:
-    """Rows of text under headings.
+    r"""Rows of text under headings.
 
     Args:
         caption: what the table shows, with its source.
@@ -29,8 +29,8 @@ class ResultTable:
         | MISA | 0.783 |
         | --- | --- |
         | TFN & co. | 0.901 |
-        >>> table.to_latex().splitlines()[-5]
-        'TFN \\\\& co. & 0.901 \\\\\\\\'
+        >>> print(table.to_latex().splitlines()[-5])
+        TFN \& co. & 0.901 \\
     """
 
     def __init__(self, caption, columns, rows):
@@ -57,7 +57,12 @@ class ResultTable:
 
     def to_latex(self):
         """The table for LaTeX, with the package booktabs."""
-        lines = [r"\begin{table}", r"\centering", f"\\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}", r"\toprule"]
+        lines = [
+            r"\begin{table}",
+            r"\centering",
+            f"\\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}",
+            r"\toprule",
+        ]
         lines += [" & ".join(map(_escape, self.columns)) + r" \\", r"\midrule"]
         lines += [r"\midrule" if row is None else " & ".join(map(_escape, row)) + r" \\" for row in self.rows]
         lines += [r"\bottomrule", r"\end{tabular}", f"\\caption{{{_escape(self.caption)}}}", r"\end{table}"]

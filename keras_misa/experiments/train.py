@@ -51,7 +51,7 @@ def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
     from keras_misa.experiments.callbacks import text_progress
     from keras_misa.experiments.checkpoint import remove_checkpoint
     from keras_misa.experiments.devices import device_scope, prepare_devices
-    from keras_misa.experiments.fit_model import divergence, fit_model, make_model
+    from keras_misa.experiments.fit_model import TrainingDiverged, divergence, fit_model, make_model
     from keras_misa.experiments.open_data import open_data
 
     config = make_config(dataset, **settings)
@@ -81,7 +81,7 @@ def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
         run_data.save_tokenizer(output)
         history = fit_model(model, run_data, output, console)
     if problem := divergence(history):
-        raise ValueError(
+        raise TrainingDiverged(
             f"Training diverged: {problem}, see {output / 'history.csv'}. "
             f"Received: learning_rate={config['learning_rate']}, dtype={config['dtype']}"
         )

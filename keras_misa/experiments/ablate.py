@@ -1,0 +1,144 @@
+"""The paper's Table 4: a model without one of its parts after the other."""
+
+import pathlib
+import time
+
+from keras_misa._files import write_json
+from keras_misa.experiments.make_config import DEFAULTS, make_config
+from keras_misa.experiments.report import HEADINGS, cell, dataset_title
+from keras_misa.experiments.result_table import ResultTable
+from keras_misa.experiments.run_groups import VARIANTS_FILE, find_run_groups
+from keras_misa.experiments.train_seeds import claim_folder, summarise, train_seeds
+
+REGULARISERS = {"L_sim": "similarity_weight", "L_diff": "difference_weight", "L_recon": "reconstruction_weight"}
+VARIANTS = {  # section 5.2.3
+    "base": {"subspaces": ()},
+    "inv": {"subspaces": ("shared",)},
+    "sFusion": {"fused": ("private",)},
+    "iFusion": {"fused": ("shared",)},
+}
+OF_TEXT = (
+    "text",
+    "vocabulary",
+    "trainable_embeddings",
+    *(k for k in DEFAULTS if k.startswith("bert_")),
+    "bert_trainable",
+)
+VARIED = ("modalities", "subspaces", "fused", "model")
+
+
+def variants_of(modalities):
+    """The models of Table 4, in its order, for these modalities.
+
+    Args:
+        modalities: names.
+
+    Returns:
+        Dict, name in the table → dict of the settings that differ from MISA's.
+
+    Example:
+        >>> list(variants_of(["text", "visual", "acoustic"]))[:4]
+        ['MISA', '(−) text', '(−) visual', '(−) acoustic']
+        >>> variants_of(["text", "visual"])["(−) L_diff"]
+        {'difference_weight': 0.0}
+    """
+    variants = {"MISA": {}}
+    if len(modalities) > 1:
+        variants |= {f"(−) {m}": {"modalities": tuple(x for x in modalities if x != m)} for m in modalities}
+    variants |= {f"(−) {name}": {weight: 0.0} for name, weight in REGULARISERS.items()}
+    return variants | VARIANTS
+
+
+def ablate(dataset="synthetic_subspaces", output=None, seeds=1, quiet=False, **settings):
+    """Train the eleven models of Table 4: MISA, without each modality, without each regulariser, and its variants.
+
+    The folder holds a folder for each model, as `train_seeds` writes it, and `table.md`, `table.csv` and `table.tex`,
+    written anew after every model. Started again with the same `output`, it goes on where it was killed. A training
+    that diverges does not stop the others, and is told at the end.
+
+    Args:
+        dataset: name of a dataset.
+        output: folder to write, new or empty, or of the same settings; `ablations/<dataset>-<time>` if `None`.
+        seeds: trainings of each model.
+        quiet: whether to print nothing but errors.
+        **settings: as for `train`; none of `modalities`, `subspaces` and `fused`, which are varied.
+
+    Returns:
+        The `ResultTable`.
+
+    Raises:
+        ValueError: If a setting is wrong, the data does not fit, or trainings diverged.
+        FileExistsError: If `output` holds something else.
+
+    Example:
+        ```python
+        print(keras_misa.experiments.ablate("cmu_mosi", seeds=5).to_markdown())
+        ```
+    """
+    from rich.console import Console
+
+    if varied := {name: settings[name] for name in VARIED if settings.get(name) is not None}:
+        raise ValueError(f"An ablation varies {', '.join(VARIED)} itself. Received: {varied}")
+    config = make_config(dataset, **settings)
+    console = Console(quiet=quiet)
+    output = pathlib.Path(output or f"ablations/{dataset}-{time.strftime('%Y%m%d-%H%M%S')}")
+    variants = variants_of(_modalities(config))
+    folders = {name: f"{number:02}-{_slug(name)}" for number, name in enumerate(variants, start=1)}
+    written = claim_folder(output / VARIANTS_FILE, {"dataset": dataset, **settings})
+    write_json(output / VARIANTS_FILE, {**written, "variants": folders})
+    problems, table = [], None
+    for number, (name, changes) in enumerate(variants.items(), start=1):
+        console.rule(f"[bold]{number} of {len(variants)}: {name}")
+        try:
+            train_seeds(seeds, dataset, output / folders[name], quiet, **_changed(settings, changes))
+        except ValueError as error:
+            problems.append(f"{name}: {error}")
+            if number == 1 and not list(output.glob("*/*/config.json")):
+                raise  # a setting is wrong, not a training
+        else:
+            table = ablation_table(output, variants)
+            table.write(output / "table")
+    if table:
+        console.print(table.to_rich())
+        console.print(f"Written to {output}", highlight=False)
+    if problems:
+        raise ValueError(f"{len(problems)} of {len(variants)} models have problems. " + " ".join(problems))
+    return table
+
+
+def ablation_table(output, variants):
+    """What is there of an ablation, in the layout of Table 4; one column more tells what the change costs."""
+    groups = {group.name: group for group in find_run_groups(output)}
+    summaries = {name: summarise(_by_run(group)) for name, group in groups.items()}
+    first = next(iter(groups.values()))
+    columns = [name for name in ("mae", "corr", "accuracy") if name in next(iter(summaries.values()))]
+    rows = []
+    for number, name in enumerate(variants, start=1):
+        if summary := summaries.get(name):
+            cells = [cell(column, summary[column]["mean"], summary[column]["std"]) for column in columns]
+            rows.append([f"{number}) {name}", *cells, str(len(groups[name].runs))])
+    title = f"Ablation (Table 4) on {dataset_title(first.config['dataset'])}, test split; mean ± standard deviation"
+    return ResultTable(title, ["model", *(HEADINGS[column] for column in columns), "seeds"], rows)
+
+
+def _by_run(group):
+    metrics = group.metrics()
+    return [dict(zip(metrics, values, strict=True)) for values in zip(*metrics.values(), strict=True)]
+
+
+def _modalities(config):
+    from keras_misa import data
+
+    dims = data.modality_dims(data.prepare_dataset(config["dataset"], config["data_dir"], config["manual_dir"]))
+    return list({"text": None} | dims) if config["text"] else list(dims)
+
+
+def _changed(settings, changes):
+    """The settings of a variant; without words, those of words would have no effect."""
+    if "text" not in changes.get("modalities", ("text",)):
+        settings = {name: value for name, value in settings.items() if name not in OF_TEXT}
+    return settings | changes
+
+
+def _slug(name):
+    return "".join(c if c.isalnum() or c == "_" else "-" for c in name.removeprefix("(−) ").lower()).strip("-")

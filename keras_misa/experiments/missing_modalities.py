@@ -1,0 +1,101 @@
+"""How a model does where modalities are missing."""
+
+import itertools
+
+import numpy as np
+
+from keras_misa.experiments.evaluate import collect_examples, load_split
+from keras_misa.experiments.load_run import load_run_model, read_run
+from keras_misa.experiments.report import HEADINGS, cell, dataset_title
+from keras_misa.experiments.result_table import ResultTable
+from keras_misa.experiments.task_metrics import compute_metrics
+from keras_misa.experiments.train_seeds import summarise
+
+RATES = (0.1, 0.3, 0.5, 0.7)
+DRAWS = 5
+
+
+def missing_modalities(groups, split="test", rates=RATES, manual_dir=None, data_dir=None):
+    """Evaluate models with each subset of their modalities, and with modalities missing by chance.
+
+    What is missing is an utterance's modality of length 0, in evaluation alone; a model that was trained so
+    (`modality_dropout`) is prepared for it, others show how they degrade. At a rate, each modality of each utterance is
+    missing with that chance, but one always stays; the mean of 5 draws counts, which are the same for all models of
+    the same modalities.
+
+    Args:
+        groups: list of `RunGroup`, of one dataset.
+        split: `"train"`, `"validation"` or `"test"`.
+        rates: chances, each in [0, 1).
+        manual_dir: where the data's files lie now, if not where they lay at training.
+        data_dir: where the prepared data lies now, likewise.
+
+    Returns:
+        A `ResultTable`: rows are what is there, columns metrics of each model, mean ± standard deviation over seeds.
+
+    Raises:
+        ValueError: If a rate is not in [0, 1), or the models are of several datasets.
+
+    Example:
+        ```python
+        print(missing_modalities(find_run_groups("runs/first")).to_markdown())
+        ```
+    """
+    if wrong := [rate for rate in rates if not 0 <= rate < 1]:
+        raise ValueError(f"`rates` are chances in [0, 1). Received: {wrong}")
+    results = {group.name: _evaluate_group(group, split, rates, manual_dir, data_dir) for group in groups}
+    datasets = sorted({group.config["dataset"] for group in groups})
+    if len(datasets) > 1:
+        raise ValueError(f"Expected runs of one dataset. Received: {datasets}")
+    names = [
+        n
+        for n in ("mae", "corr", "acc2_nonneg", "accuracy")
+        if any(n in s for r in results.values() for s in r.values())
+    ]
+    columns = [(group, name) for group in results for name in names]
+    conditions = dict.fromkeys(condition for result in results.values() for condition in result)
+    rows = []
+    for condition in conditions:
+        numbers = [results[group].get(condition, {}).get(name, {"mean": None, "std": None}) for group, name in columns]
+        rows.append([condition, *(cell(n, x["mean"], x["std"]) for (_, n), x in zip(columns, numbers, strict=True))])
+    rows.sort(key=lambda row: row[0].startswith("each missing"))  # else in the order in which they came
+    title = f"Missing modalities, {dataset_title(datasets[0])}, {split} split; mean ± standard deviation over seeds"
+    headings = [HEADINGS[name] if len(results) == 1 else f"{group}: {HEADINGS[name]}" for group, name in columns]
+    return ResultTable(title, ["modalities that are there", *headings], rows)
+
+
+def _evaluate_group(group, split, rates, manual_dir, data_dir):
+    """Dict, condition → what `summarise` makes of the metrics of all runs."""
+    by_run = [_evaluate_run(run, split, rates, manual_dir, data_dir) for run in group.runs]
+    return {condition: summarise(result[condition] for result in by_run) for condition in by_run[0]}
+
+
+def _evaluate_run(run, split, rates, manual_dir, data_dir):
+    from keras_misa.experiments.text import load_text
+
+    config, _ = read_run(run)
+    config.update(manual_dir=manual_dir or config["manual_dir"], data_dir=data_dir or config["data_dir"])
+    model, text = load_run_model(run), load_text(run)
+    labels = collect_examples(config, split)["label"]
+
+    def evaluate(batches):
+        return compute_metrics(config, labels, model.predict(batches, verbose=0))
+
+    whole = load_split(config, split, text)
+    modalities = list(whole.element_spec[0])
+    results = {}
+    for size in range(len(modalities), 0, -1):
+        for kept in itertools.combinations(modalities, size):
+            results[", ".join(kept)] = evaluate(whole.map(lambda batch, label, kept=kept: (_keep(batch, kept), label)))
+    for rate in rates:
+        draws = [evaluate(load_split(config, split, text, modality_dropout=rate, seed=n)) for n in range(DRAWS)]
+        results[f"each missing at {rate:g}"] = {name: float(np.mean([d[name] for d in draws])) for name in draws[0]}
+    return results
+
+
+def _keep(batch, kept):
+    """The batch in which other modalities have length 0."""
+    return {
+        modality: inputs if modality in kept else {**inputs, "lengths": inputs["lengths"] * 0}
+        for modality, inputs in batch.items()
+    }

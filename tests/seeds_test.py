@@ -1,0 +1,184 @@
+"""Several seeds, the ablation, missing modalities."""
+
+import csv
+import importlib
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from keras_misa.cli import main
+from keras_misa.experiments import ablate, find_run_groups, missing_modalities, train, train_seeds
+from keras_misa.experiments.ablate import variants_of
+from keras_misa.experiments.fit_model import TrainingDiverged
+
+SEEDS = importlib.import_module("keras_misa.experiments.train_seeds")
+SIZES = {"train": 10, "validation": 4, "test": 6}
+DIMS = {"visual": 3, "acoustic": 2}
+QUICK = {"epochs": 2, "hidden_dim": 4, "averaged": list(DIMS)}  # LSTMs take long to trace
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """One's own dataset of two modalities."""
+    folder = tmp_path_factory.mktemp("own")
+    rng = np.random.default_rng(0)
+    rows = []
+    for split, size in SIZES.items():
+        for number in range(size):
+            rows.append((f"{split}{number}", split, round(float(rng.uniform(-3, 3)), 2)))
+            for modality, dim in DIMS.items():
+                (folder / modality).mkdir(exist_ok=True)
+                np.save(folder / modality / f"{split}{number}.npy", rng.normal(size=(4, dim)).astype("float32"))
+    with open(folder / "utterances.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("segment_id", "split", "label"), *rows])
+    return {"manual_dir": folder, "data_dir": folder / "data", "dataset": "utterance_folder", "quiet": True}
+
+
+@pytest.fixture(scope="module")
+def two_seeds(source, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("seeds") / "runs"
+    return folder, train_seeds(2, output=folder, seed=3, modality_dropout=0.3, **QUICK, **source)
+
+
+def weights(run):
+    return [weight.tobytes() for weight in keras.models.load_model(run / "model.keras").get_weights()]
+
+
+def test_the_summary_is_that_of_the_runs(two_seeds):
+    folder, summary = two_seeds
+    runs = [json.loads((folder / f"seed-{seed}" / "metrics.json").read_text()) for seed in (3, 4)]
+    for name, numbers in summary.items():
+        values = [run[name] for run in runs]
+        assert numbers["values"] == values
+        np.testing.assert_allclose([numbers["mean"], numbers["std"]], [np.mean(values), np.std(values, ddof=1)])
+    written = json.loads((folder / "seeds.json").read_text())
+    assert (written["seeds"], written["metrics"]) == ([3, 4], summary)
+    (group,) = find_run_groups(folder)
+    assert (group.name, group.seeds) == ("runs", [3, 4])
+    assert group.metrics()["mae"].tolist() == summary["mae"]["values"]
+    assert [len(history["val_task"]) for history in group.histories()] == [2, 2]
+    assert [len(rows) for rows in group.predictions()] == [SIZES["test"]] * 2
+
+
+def test_a_seed_gives_the_same_bits_alone(two_seeds, source, tmp_path):
+    train(output=tmp_path / "run", seed=4, modality_dropout=0.3, **QUICK, **source)
+    assert weights(tmp_path / "run") == weights(two_seeds[0] / "seed-4") != weights(two_seeds[0] / "seed-3")
+    files = [(run / "predictions.csv").read_text() for run in (tmp_path / "run", two_seeds[0] / "seed-4")]
+    assert files[0] == files[1]
+
+
+def test_what_is_done_is_not_done_again(source, tmp_path, monkeypatch):
+    trained = []
+
+    def pretend(dataset, run, quiet, seed, **settings):
+        if seed == 1 and seed not in trained:
+            trained.append(seed)
+            raise TrainingDiverged("a loss is not finite")
+        trained.append(seed)
+        run.mkdir(parents=True)
+        (run / "metrics.json").write_text(json.dumps({"mae": float(seed)}))
+        return {"mae": float(seed)}
+
+    monkeypatch.setattr(SEEDS, "train", pretend)
+    with pytest.raises(ValueError, match=r"1 of 3 trainings diverged.* seed 1: a loss is not finite"):
+        train_seeds(3, output=tmp_path / "runs", **source)
+    assert json.loads((tmp_path / "runs" / "seeds.json").read_text())["metrics"]["mae"]["values"] == [0, 2]
+    assert train_seeds(4, output=tmp_path / "runs", **source)["mae"]["mean"] == 1.5
+    assert trained == [0, 1, 2, 1, 3]
+    with pytest.raises(ValueError, match=r"other settings.*Received: hidden_dim=8 \(was None\)"):
+        train_seeds(4, output=tmp_path / "runs", hidden_dim=8, **source)
+    with pytest.raises(FileExistsError, match="must be new or empty"):
+        train_seeds(2, output=tmp_path, **source)
+    with pytest.raises(ValueError, match="Received: seeds=0"):
+        train_seeds(0, output=tmp_path / "none", **source)
+    with pytest.raises(FileNotFoundError, match="There is no finished run"):
+        find_run_groups(tmp_path / "none")
+
+
+def test_the_models_of_table_4():
+    names = ["MISA", "(−) text", "(−) visual", "(−) acoustic", "(−) L_sim", "(−) L_diff", "(−) L_recon"]
+    variants = variants_of(["text", "visual", "acoustic"])
+    assert list(variants) == [*names, "base", "inv", "sFusion", "iFusion"]
+    assert variants["(−) visual"] == {"modalities": ("text", "acoustic")}
+    assert list(variants_of(["text"])) == ["MISA", *names[4:], "base", "inv", "sFusion", "iFusion"]
+
+
+def test_an_ablation_hands_its_settings_on(source, tmp_path, monkeypatch):
+    asked = {}
+
+    def pretend(dataset, run, quiet, **settings):
+        asked[run.parent.name] = settings
+        raise TrainingDiverged("pretended")
+
+    monkeypatch.setattr(SEEDS, "train", pretend)
+    monkeypatch.setattr(
+        importlib.import_module("keras_misa.experiments.ablate"), "_modalities", lambda config: ["text", "visual"]
+    )
+    (tmp_path / "out" / "x").mkdir(parents=True)
+    settings = {"text": "glove:vectors.txt", "vocabulary": "train", "dropout": 0.2, **source}
+    with pytest.raises(FileExistsError):
+        ablate(output=tmp_path / "out", **settings)
+    with pytest.raises(ValueError, match=r"varies modalities, .* Received: \{'fused': \('shared',\)\}"):
+        ablate(output=tmp_path / "ablation", fused=("shared",), **settings)
+    (tmp_path / "ablation" / "a" / "b").mkdir(parents=True)
+    (tmp_path / "ablation" / "a" / "b" / "config.json").touch()
+    (tmp_path / "ablation" / "ablation.json").write_text(
+        json.dumps({"settings": {k: str(v) if k.endswith("_dir") else v for k, v in settings.items() if k != "quiet"}})
+    )
+    with pytest.raises(ValueError, match="10 of 10 models have problems"):
+        ablate(output=tmp_path / "ablation", **settings)
+    given = {"text": "glove:vectors.txt", "vocabulary": "train", "dropout": 0.2}
+    assert {k: asked["01-misa"][k] for k in given} == given
+    assert not {"text", "vocabulary"} & set(asked["02-text"])
+    assert asked["02-text"]["modalities"] == ("visual",)
+    assert asked["04-l_sim"]["similarity_weight"] == 0
+    assert asked["08-inv"]["subspaces"] == ("shared",)
+
+
+@pytest.mark.slow
+def test_an_ablation(source, tmp_path, capsys):
+    options = ["--dataset", "utterance_folder", "--manual-dir", source["manual_dir"], "--data-dir", source["data_dir"]]
+    options += ["--epochs", 1, "--hidden-dim", 4, "--averaged", "visual,acoustic", "--output", tmp_path / "table4"]
+    assert main([str(part) for part in ("ablate", *options)]) == 0
+    assert "iFusion" in capsys.readouterr().out
+    groups = find_run_groups(tmp_path / "table4")
+    assert [group.name for group in groups][:3] == ["MISA", "(−) visual", "(−) acoustic"]
+    assert len(groups) == 10
+    with open(tmp_path / "table4" / "table.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for group, row in zip(groups, rows, strict=True):
+        assert row["model"].endswith(f") {group.name}")
+        assert row["MAE ↓"] == f"{group.metrics()['mae'][0]:.4f}"
+    assert groups[5].config["reconstruction_weight"] == 0
+    assert groups[8].config["fused"] == ["private"]
+    for name in ("table.md", "table.tex"):
+        assert "sFusion" in (tmp_path / "table4" / name).read_text(encoding="utf-8")
+
+
+def test_missing_modalities(two_seeds, source, capsys, tmp_path):
+    folder, _ = two_seeds
+    assert main(["missing", str(folder), "--rates", "0.5", "--out", str(tmp_path / "missing")]) == 0
+    with open(tmp_path / "missing.csv", newline="", encoding="utf-8") as file:
+        rows = {row.pop("modalities that are there"): row for row in csv.DictReader(file)}
+    assert list(rows) == ["visual, acoustic", "visual", "acoustic", "each missing at 0.5"]
+    for name, kept in {"visual, acoustic": DIMS, "visual": ["visual"], "acoustic": ["acoustic"]}.items():
+        values = [mae_with(folder / f"seed-{seed}", source["manual_dir"], kept) for seed in (3, 4)]
+        assert rows[name]["MAE ↓"] == f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"
+    assert rows["visual"] != rows["visual, acoustic"] != rows["acoustic"] != rows["each missing at 0.5"]
+    with pytest.raises(ValueError, match=r"chances in \[0, 1\)\. Received: \[1\.0\]"):
+        missing_modalities(find_run_groups(folder), rates=[1.0])
+
+
+def mae_with(run, folder, kept):
+    """By the files and the saved model."""
+    with open(folder / "utterances.csv", newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    batch = {}
+    for modality in DIMS:
+        values = np.stack([np.load(folder / modality / f"{row['segment_id']}.npy") for row in rows])
+        lengths = np.full(len(rows), 4 if modality in kept else 0, "int32")
+        batch[modality] = {"values": values, "lengths": lengths}
+    predictions = keras.models.load_model(run / "model.keras").predict(batch, verbose=0)
+    return np.abs(predictions[:, 0] - [float(row["label"]) for row in rows]).mean()
