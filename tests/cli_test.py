@@ -68,6 +68,9 @@ def test_run_folder(run):
     config = json.loads((run / "config.json").read_text())
     assert config["settings"]["seed"] == 3
     assert set(config["data"]["sources"]) == {"train.pkl", "dev.pkl", "test.pkl"}
+    command = ["git", "-C", str(pathlib.Path(__file__).parent), "rev-parse", "HEAD"]
+    revision = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    assert config["git"] in ((revision, f"{revision}+") if revision else (None,))
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert list((run / "tensorboard").rglob("events*"))
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_misa.data import WordTable
 from keras_misa.experiments import build_model, make_config
+from keras_misa.experiments.text import open_text
 from keras_misa.layers import WordUtteranceEncoder
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film", "##s", "very", "dull", "!", "é"]
@@ -26,9 +27,11 @@ def write_run(folder, dims, class_names=None, seed=0, **settings):
     config = make_config("utterance_folder", hidden_dim=4, averaged=[m for m in dims if dims[m]], seed=seed)
     config |= {"num_outputs": len(class_names or [0]), "class_names": class_names, **settings}
     keras.utils.set_random_seed(seed)
-    table = WordTable.from_words([WORDS], dimension=5)
-    encoder = None
-    if None in dims.values():
+    table, encoder, text = WordTable.from_words([WORDS], dimension=5), None, None
+    if config["text"]:
+        text = open_text(config, [])
+        encoder = text.make_encoder(config["dtype"])
+    elif None in dims.values():
         encoder = WordUtteranceEncoder(len(table), table.dimension)
         encoder.set_vectors(table.vectors)
     model = build_model(config, dims, encoder)
@@ -39,10 +42,12 @@ def write_run(folder, dims, class_names=None, seed=0, **settings):
     model.optimizer.build(model.trainable_variables)
     folder.mkdir(parents=True)
     model.save(folder / "model.keras")
-    tokenizer = {"kind": "words", "words": list(table.words)}
     written = {"settings": config, "data": {}, "versions": {}}
+    tokenizer = {"kind": "words", "words": list(table.words)}
     for name, value in {"config": written, "metrics": {}, "tokenizer": tokenizer}.items():
         (folder / f"{name}.json").write_text(json.dumps(value), encoding="utf-8")
+    if text:
+        text.save(folder)
     return model
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import platform
+import subprocess
 import sys
 import time
 from importlib import metadata
@@ -194,4 +195,22 @@ def _versions():
         "python": sys.version.split()[0],
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
         "versions": {name: metadata.version(name) for name in names},
+        "git": _git_revision(pathlib.Path(__file__).parents[2]),
     }
+
+
+def _git_revision(folder):
+    """The revision of the package where it is a git checkout, with `+` if files were changed since, else `None`."""
+
+    def git(*arguments):
+        command = ["git", "-C", str(folder), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    try:
+        root = git("rev-parse", "--show-toplevel")
+        if root is None or pathlib.Path(root).resolve() != folder.resolve():
+            return None  # it lies in somebody else's repository
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.TimeoutExpired):
+        return None
