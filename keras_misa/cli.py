@@ -83,6 +83,7 @@ def _make_parser():
     evaluate.set_defaults(command=_evaluate)
     evaluate.add_argument("run", help="folder that `train` wrote")
     evaluate.add_argument("--split", default="test", choices=("train", "validation", "test"))
+    _add_dialect(evaluate)
     _add_data_arguments(evaluate)
 
     _add_export_command(commands)
@@ -336,6 +337,16 @@ def _add_data_arguments(parser):
 
 def _add_data_dir(parser):
     parser.add_argument("--data-dir", metavar="DIR", help="where prepared datasets lie (~/tensorflow_datasets)")
+
+
+def _add_dialect(parser):
+    parser.add_argument(
+        "--dialect",
+        default="paper",
+        choices=("paper", "sdk", "mmsa"),
+        help="of the metrics of sentiment: the published code's (default); the CMU SDK's, whose Acc-7 rounds away from "
+        "zero; MMSA's names and percentages",
+    )
 
 
 def _names(text):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_misa._files import atomic_path
+from keras_misa.experiments.dialects import MMSA_NAMES
 
 HEADINGS = {
     "mae": "MAE ↓",
@@ -14,6 +15,7 @@ HEADINGS = {
     "acc2_pos": "Acc-2 ↑ negative / positive",
     "f1_pos": "F1 ↑ negative / positive",
     "accuracy": "Accuracy ↑",
+    **{name: name for name in MMSA_NAMES.values()},
 }
 
 
@@ -23,7 +25,7 @@ def dataset_title(dataset):
 
 
 def metrics_table(metrics, title, best=None):
-    """The paper's metrics as a `rich` table, shares in percent; `best` adds what is reachable at all."""
+    """The metrics as a `rich` table, shares in percent; `best` adds what is reachable at all."""
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
@@ -33,7 +35,7 @@ def metrics_table(metrics, title, best=None):
         table.add_column("knowing the true factors", justify="right")
     for name, heading in HEADINGS.items():
         if name in metrics:
-            pattern = "{:.4f}" if name in ("mae", "corr") else "{:.2%}"
+            pattern = "{:.4f}" if name in ("mae", "corr") else "{:.2f}" if name in MMSA_NAMES.values() else "{:.2%}"
             table.add_row(heading, *(pattern.format(column[name]) for column in (metrics, best) if column))
     return table
 

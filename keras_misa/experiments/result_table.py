@@ -8,12 +8,16 @@ from keras_misa._files import write_text
 
 
 class ResultTable:
-    """Rows of text under headings.
+    r"""Rows of text under headings.
 
     Args:
         caption: what the table shows, with its source.
         columns: headings.
         rows: lists of cells, strings, as many as columns; `None` instead of a list is a line across the table.
+        notes: sentences that stand below the table.
+
+    Raises:
+        ValueError: If a row has another number of cells.
 
     Example:
         >>> table = ResultTable("Results", ["model", "MAE ↓"], [["MISA", "0.783"], None, ["TFN & co.", "0.901"]])
@@ -30,12 +34,13 @@ class ResultTable:
         | --- | --- |
         | TFN & co. | 0.901 |
         >>> table.to_latex().splitlines()[-5]
-        'TFN \\\\& co. & 0.901 \\\\\\\\'
+        'TFN \\& co. & 0.901 \\\\'
     """
 
-    def __init__(self, caption, columns, rows):
+    def __init__(self, caption, columns, rows, notes=()):
         self.caption = caption
         self.columns = list(columns)
+        self.notes = list(notes)
         self.rows = [row if row is None else list(row) for row in rows]
         for row in self.rows:
             if row is not None and len(row) != len(self.columns):
@@ -46,21 +51,24 @@ class ResultTable:
         lines = [self.caption, "", _pipes(self.columns)]
         lines.append(_pipes([":---"] + ["---:"] * (len(self.columns) - 1)))
         lines += [_pipes(["---"] * len(self.columns) if row is None else row) for row in self.rows]
+        lines += [line for note in self.notes for line in ("", note)]
         return "\n".join(lines)
 
     def to_csv(self):
-        """The table as CSV, without caption and lines."""
+        """The table as CSV, without caption, lines and notes."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerows([self.columns, *(row for row in self.rows if row is not None)])
         return text.getvalue()
 
     def to_latex(self):
-        """The table for LaTeX, with the package booktabs."""
-        lines = [r"\begin{table}", r"\centering", f"\\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}", r"\toprule"]
+        """The table for LaTeX, with the packages booktabs and (for ticks) amssymb."""
+        alignment = "l" + "r" * (len(self.columns) - 1)
+        lines = [r"\begin{table}", r"\centering", f"\\begin{{tabular}}{{{alignment}}}", r"\toprule"]
         lines += [" & ".join(map(_escape, self.columns)) + r" \\", r"\midrule"]
         lines += [r"\midrule" if row is None else " & ".join(map(_escape, row)) + r" \\" for row in self.rows]
-        lines += [r"\bottomrule", r"\end{tabular}", f"\\caption{{{_escape(self.caption)}}}", r"\end{table}"]
+        caption = " ".join(map(_escape, [self.caption, *self.notes]))
+        lines += [r"\bottomrule", r"\end{tabular}", f"\\caption{{{caption}}}", r"\end{table}"]
         return "\n".join(lines) + "\n"
 
     def to_rich(self):
@@ -68,7 +76,8 @@ class ResultTable:
         from rich.markup import escape
         from rich.table import Table
 
-        table = Table(title=escape(self.caption), title_justify="left")
+        notes = escape("\n".join(self.notes)) or None
+        table = Table(title=escape(self.caption), title_justify="left", caption=notes, caption_justify="left")
         for number, column in enumerate(self.columns):
             table.add_column(escape(column), justify="right" if number else "left", no_wrap=number == 0)
         for row in self.rows:
@@ -87,6 +96,8 @@ class ResultTable:
 _LATEX = {
     "\\": r"\textbackslash{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
+    "[": "{[}",  # after the end of a line it would begin an argument
+    "]": "{]}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
@@ -99,7 +110,10 @@ _LATEX = {
     "⊗": r"$\otimes$",
     "⊘": r"$\oslash$",
     "⋄": r"$\diamond$",
-    "✓": r"\checkmark",
+    "✓": r"\checkmark{}",
+    "×": r"$\times$",
+    "“": "``",
+    "”": "''",
     "<": "$<$",
     ">": "$>$",
 }
