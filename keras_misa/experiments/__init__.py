@@ -6,6 +6,7 @@ from keras_misa.experiments.frozen_text import encode_texts
 from keras_misa.experiments.make_config import make_config
 from keras_misa.experiments.predict import predict
 from keras_misa.experiments.reference_protocol import ReferenceStopping, apply_reference_protocol
+from keras_misa.experiments.significance import holm, mcnemar, paired_bootstrap
 from keras_misa.experiments.subspace_scores import subspace_scores, variance_shares
 from keras_misa.experiments.train import train
 
@@ -15,7 +16,10 @@ __all__ = [
     "build_model",
     "encode_texts",
     "evaluate",
+    "holm",
     "make_config",
+    "mcnemar",
+    "paired_bootstrap",
     "predict",
     "subspace_scores",
     "train",
