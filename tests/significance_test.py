@@ -220,7 +220,7 @@ def test_order_scale_and_place_do_not_matter(rows, seed, scale, offset):
     assert 0 < test["p"] <= 1
     corr = paired_bootstrap(y, first, second, "corr", samples=20)
     moved = paired_bootstrap(y * scale + offset, first, second * scale + offset * scale, "corr", samples=20)
-    assert moved == pytest.approx(corr, abs=1e-6, nan_ok=True)
+    assert moved == pytest.approx(corr, abs=1e-4, nan_ok=True)  # 1e-6 beside 1e4 keeps some six digits
 
 
 @pytest.mark.parametrize(
