@@ -1,6 +1,7 @@
 """Training and evaluation as run folders: what the command line does, as functions."""
 
 from keras_misa.experiments.build_model import build_model
+from keras_misa.experiments.compare import compare
 from keras_misa.experiments.evaluate import evaluate
 from keras_misa.experiments.frozen_text import encode_texts
 from keras_misa.experiments.make_config import make_config
@@ -14,6 +15,7 @@ __all__ = [
     "ReferenceStopping",
     "apply_reference_protocol",
     "build_model",
+    "compare",
     "encode_texts",
     "evaluate",
     "holm",

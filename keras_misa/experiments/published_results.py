@@ -35,19 +35,27 @@ class PublishedTable:
         """Where the numbers stand."""
         return f"Hazarika et al., MISA, ACM MM 2020, Table {self.number}"
 
+    def parts(self, row):
+        """A row as a dict, metric → text, without those that were not reported.
+
+        Example:
+            >>> TABLE_1.parts(TABLE_1.rows[-1])["acc2_pos"]
+            '83.4†'
+        """
+        parts = {}
+        for names, cell in zip(self.metrics, row[1:], strict=True):
+            if names and cell != "-":
+                parts.update(zip(names, cell.split(" / "), strict=True))
+        return {name: part for name, part in parts.items() if part != "-"}
+
     def numbers(self, row):
-        """A row as a dict, metric → number, without those that were not reported.
+        """A row as a dict, metric → number.
 
         Example:
             >>> TABLE_1.numbers(TABLE_1.rows[-1])["acc2_pos"]
             83.4
         """
-        numbers = {}
-        for names, cell in zip(self.metrics, row[1:], strict=True):
-            for name, part in zip(names, cell.split(" / ") if names else (), strict=False):  # a bare "-" is all of them
-                if part != "-":
-                    numbers[name] = float(part.rstrip("†"))
-        return numbers
+        return {name: float(part.strip("†↑↓ ")) for name, part in self.parts(row).items()}
 
 
 SENTIMENT_COLUMNS = ("MAE ↓", "Corr ↑", "Acc-2 ↑", "F-Score ↑", "Acc-7 ↑")

@@ -86,11 +86,15 @@ class ResultTable:
 
     def write(self, path):
         """Write `<path>.md`, `<path>.csv` and `<path>.tex`; returns the three paths."""
-        contents = {".md": self.to_markdown() + "\n", ".csv": self.to_csv(), ".tex": self.to_latex()}
-        paths = [pathlib.Path(f"{path}{suffix}") for suffix in contents]
-        for file, text in zip(paths, contents.values(), strict=True):
+        contents = (self.to_markdown() + "\n", self.to_csv(), self.to_latex())
+        for file, text in zip(self.paths(path), contents, strict=True):
             write_text(file, text)
-        return paths
+        return self.paths(path)
+
+    @staticmethod
+    def paths(path):
+        """The three files that `write` writes."""
+        return [pathlib.Path(f"{path}{suffix}") for suffix in (".md", ".csv", ".tex")]
 
 
 _LATEX = {

@@ -110,6 +110,25 @@ def paired_bootstrap(labels, first, second, metric="mae", groups=None, samples=1
     """
     labels, first, second = (np.asarray(array, "float64") for array in (labels, first, second))
     _check_bootstrap(labels, first, second, metric, samples, confidence)
+    drawn = resample_metrics(labels, [first, second], [metric], groups, samples, seed)[metric]
+    (one, other), (ones, others) = drawn
+    return {"first": float(one), "second": float(other), **difference_interval(one, other, ones - others, confidence)}
+
+
+def resample_metrics(labels, models, metrics, groups=None, samples=10000, seed=0):
+    """Metrics of several models in the same resamples, which are drawn once.
+
+    Args:
+        labels: as for `paired_bootstrap`, arrays of float64.
+        models: list of the models' predictions.
+        metrics: names.
+        groups: as for `paired_bootstrap`.
+        samples: likewise.
+        seed: likewise.
+
+    Returns:
+        Dict, name → pair: for each model the metric, `(models,)`, and that of each resample, `(models, samples)`.
+    """
     rows = labels.shape[-1]
     members = np.arange(rows)
     if groups is not None:
@@ -117,23 +136,32 @@ def paired_bootstrap(labels, first, second, metric="mae", groups=None, samples=1
         if groups.shape != (rows,):
             raise ValueError(f"`groups` must be ({rows},), one a row. Received: groups of shape {groups.shape}")
         members = np.unique(groups, return_inverse=True)[1].reshape(-1)
-    moments = [_MOMENTS[metric](labels, predictions) for predictions in (first, second)]
     number = members.max() + 1
+    moments = {name: [_MOMENTS[name](labels, predictions) for predictions in models] for name in metrics}
+    values = {name: _values(name, moments[name], np.ones((1, rows)))[:, 0] for name in metrics}
+    resampled = {name: [] for name in metrics}
     block = max(1, ELEMENTS_AT_A_TIME // max(number, rows))
     rng = np.random.default_rng(seed)
-    differences = []
     for start in range(0, samples, block):
         drawn = rng.integers(number, size=(min(block, samples - start), number))
         offsets = np.arange(len(drawn))[:, None] * number
-        weights = np.bincount((drawn + offsets).ravel(), minlength=drawn.size).reshape(drawn.shape)[:, members]
-        one, other = (_FROM_MOMENTS[metric](weights @ m.reshape(-1, rows).T, weights.sum(1), len(m)) for m in moments)
-        differences.append(one - other)
-    one, other = (float(_FROM_MOMENTS[metric](m.sum(-1).reshape(1, -1), np.array([rows]), len(m))[0]) for m in moments)
-    return {"first": one, "second": other, **_summarise(one, other, np.concatenate(differences), confidence)}
+        weights = np.bincount((drawn + offsets).ravel(), minlength=drawn.size).reshape(drawn.shape)
+        weights = weights[:, members].astype("float64")
+        for name in metrics:
+            resampled[name].append(_values(name, moments[name], weights))
+    return {name: (values[name], np.concatenate(resampled[name], axis=1)) for name in metrics}
 
 
-def _summarise(one, other, resampled, confidence):
-    difference = one - other
+def difference_interval(one, other, resampled, confidence=0.95):
+    """What `paired_bootstrap` says of a difference.
+
+    Args:
+        one: metric of the first model.
+        other: of the second.
+        resampled: `(samples,)`, differences in the resamples.
+        confidence: of the interval.
+    """
+    difference = float(one - other)
     defined = resampled[~np.isnan(resampled)]
     summary = {"difference": difference, "low": math.nan, "high": math.nan, "p": math.nan}
     if not math.isnan(difference) and len(defined):
@@ -162,7 +190,14 @@ def _check_bootstrap(labels, first, second, metric, samples, confidence):
         raise ValueError(f"`confidence` must be between 0 and 1. Received: confidence={confidence}")
 
 
-# A metric is a function of sums over rows, so that resamples are weights of rows and one matrix product does them all.
+# A metric is a function of sums over rows, so that resamples are weights of rows and a matrix product does them all.
+
+
+def _values(metric, moments, weights):
+    """Of each model, `(models, resamples)`."""
+    rows = weights.shape[1]
+    total = weights.sum(1)
+    return np.stack([_FROM_MOMENTS[metric](weights @ m.reshape(-1, rows).T, total, len(m)) for m in moments])
 
 
 def _mae_moments(labels, predictions):
