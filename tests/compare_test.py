@@ -189,9 +189,12 @@ def test_other_labels_have_their_columns_and_no_published_rows(tmp_path):
     classes = {"dataset": "my_folder", "num_outputs": 3, "class_names": ["a", "b", "c"]}
     write_results(tmp_path / "c", rng.integers(0, 3, 9), rng.normal(size=(9, 3)), **classes)
     assert compare(tmp_path / "c")[0].results.columns == ["model", "Accuracy ↑"]
-    score = {"dataset": "my_folder", "metrics": "scores"}
-    write_results(tmp_path / "s", rng.normal(size=9), rng.normal(size=(9, 1)), **score)
-    assert compare(tmp_path / "s")[0].results.columns == ["model", "MAE ↓", "Corr ↑"]
+    for number, dataset in enumerate(("my_folder", "cmu_mosi/csd")):
+        score = {"dataset": dataset, "metrics": "scores"}
+        write_results(tmp_path / f"s{number}", rng.normal(size=9), rng.normal(size=(9, 1)), **score)
+        [comparison] = compare(tmp_path / f"s{number}")
+        assert comparison.results.columns == ["model", "MAE ↓", "Corr ↑"]
+        assert None not in comparison.results.rows
 
 
 def test_a_metric_that_a_run_does_not_have_is_a_dash(runs, tmp_path):
@@ -402,6 +405,15 @@ def test_names_are_told_apart_by_their_folders(runs, tmp_path):
     [comparison] = compare(*paths, samples=0)
     names = ["best (a/x)", "best (b/x)", "other", "1) MISA (first)", "1) MISA (second)"]
     assert list(table_of(comparison.results)) == names
+
+
+def test_single_seeds_of_two_models_are_told_apart(tmp_path):
+    for name in ("a", "b"):
+        for seed in (0, 1):
+            write_results(tmp_path / name / f"seed-{seed}", *sentiment(1.0, seed), seed=seed, **MOSI)
+    paths = [tmp_path / "a", tmp_path / "a" / "seed-0", tmp_path / "b" / "seed-0"]
+    [comparison] = compare(*paths, samples=0)
+    assert list(table_of(comparison.results)) == ["a, 2 runs", "seed-0 (a)", "seed-0 (b)"]
 
 
 def test_the_same_run_twice_is_one_row(runs):

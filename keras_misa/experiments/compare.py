@@ -155,8 +155,10 @@ def _named_apart(groups):
 
 
 def _folder(group):
+    """Of the model, where its runs have one each below it."""
     run = group.runs[0].resolve()
-    return run.parent if re.fullmatch(r"seed-\d+", run.name) else run
+    is_below = re.fullmatch(r"seed-\d+", run.name) and group.name != run.name
+    return run.parent if is_below else run
 
 
 class _Rows:
