@@ -24,6 +24,7 @@ from keras_misa.experiments.significance import difference_interval, holm, major
 from keras_misa.experiments.task_metrics import compute_metrics, is_classification
 
 LEVEL = 0.05
+BOUNDARIES = "Acc-2 and F-Score: negative / non-negative on all utterances, then negative / positive on those not 0."
 RESAMPLES = ("utterances", "videos")
 MEASURES = {
     "acc2_nonneg": "Acc-2 neg. / non-neg.",
@@ -257,7 +258,7 @@ def _results(rows, tests):
         table.append(
             row(name, lambda names, m=metrics, d=daggers[place]: result_cell(names, m, dialect, _named(d, dialect)))
         )
-    notes = []
+    notes = [BOUNDARIES] if columns.get("Acc-2 ↑") else []
     if any(rows.is_baseline) and not all(rows.is_baseline):
         best, best_baseline = (_best(rows, is_baseline) for is_baseline in (False, True))
         table.append(row("Δ", lambda names: difference_cell(names, best, best_baseline, dialect)))
@@ -267,7 +268,8 @@ def _results(rows, tests):
         )
     if any("p_holm" in test for test in tests):
         whom = "every baseline" if any(rows.is_baseline) else "every other model"
-        notes.append(f"† above the line: better than {whom}, p < {LEVEL}, McNemar's test after Holm's correction.")
+        dagger = "†" if any(daggers) else "† (none here)"
+        notes.append(f"{dagger}: better than {whom}, p < {LEVEL}, McNemar's test after Holm's correction.")
     if published:
         table += [None, *([r[0], *published_cells(published, r, columns, dialect)] for r in published.rows)]
         table.append(["Δ_SOTA", *published_cells(published, published.delta, columns, dialect)])
@@ -303,17 +305,17 @@ def _caption(rows):
 
 
 def _published_notes(rows, published):
-    notes = [f"Below the line: {published.source}, as printed.", *published.notes]
-    if rows.dialect == "mmsa":
-        notes[0] = f"Below the line: {published.source}, in MMSA's units."
-    if rows.dialect == "sdk":
-        notes[0] = f"Below the line: {published.source}, without Acc-7, which is of another rounding."
+    how = {
+        "paper": "as printed",
+        "sdk": "without Acc-7, which is of another rounding",
+        "mmsa": "in MMSA's units",
+    }[rows.dialect]
+    notes = [f"Below the line: {published.source}, {how}.", *published.notes]
     number, split_by = len(rows.paired.segment_ids), rows.config["split_by"]
     if split_by or number != published.test_utterances:
-        notes.insert(
-            0,
-            f"Not the same test: the published rows are of the standard test split, {published.test_utterances} "
-            f"utterances; those above the line of {number}{', dealt out anew' if split_by else ''}.",
+        notes[0] += (
+            f" It is not the same test: that is of the standard test split, {published.test_utterances} utterances, "
+            f"the rows above the line of {number}{', dealt out anew' if split_by else ''}."
         )
     return notes
 
