@@ -324,36 +324,20 @@ def _tests_table(rows, tests, resample, samples):
     """The tests, in the order in which they were made."""
     if not tests:
         return None
-    count = len(rows.paired.segment_ids)
-    drawn = f"{len(set(rows.paired.video_ids))} videos" if resample == "videos" else f"{count} utterances"
     table = []
     for test in tests:
         a, b = (rows.groups[place].name for place in test["pair"])
         measure = test["measure"]
         cells = [f"{a} − {b}", MEASURES[measure], format_metric(measure, test["difference"], signed=True)]
         if "each" in test:
-            cells += [
-                "-",
-                _discordant(test["each"]),
-                _method(test["each"]),
-                f"{test['p']:.2g}",
-                f"{test['p_holm']:.2g}",
-            ]
+            p_values = [f"{test[name]:.2g}" for name in ("p", "p_holm")]
+            cells += ["-", _discordant(test["each"]), _method(test["each"]), *p_values]
         else:
             low, high = (format_metric(measure, test[end], signed=True) for end in ("low", "high"))
-            cells += [f"[{low}, {high}]", "-", f"bootstrap of {drawn}", "-", "-"]
+            cells += [f"[{low}, {high}]", "-", "bootstrap", "-", "-"]
         table.append(cells)
-    headings = [
-        "models",
-        "measure",
-        "difference",
-        "95 % interval",
-        "only first / second right",
-        "test",
-        "p",
-        "p (Holm)",
-    ]
-    return ResultTable(f"Tests: {_caption(rows)}", headings, table, _test_notes(rows, tests, samples))
+    headings = ["models", "measure", "difference", "95 % interval", "right alone", "test", "p", "p (Holm)"]
+    return ResultTable(f"Tests: {_caption(rows)}", headings, table, _test_notes(rows, tests, resample, samples))
 
 
 def _discordant(each):
@@ -364,27 +348,29 @@ def _discordant(each):
 
 def _method(each):
     methods = sorted({test["method"] for test in each}, reverse=True)
-    pairs = f", {len(each)} pairs of runs" if len(each) > 1 else ""
-    return f"McNemar, {' or '.join(methods)}{pairs}"
+    return " or ".join(methods) + (f", {len(each)} pairs" if len(each) > 1 else "")
 
 
-def _test_notes(rows, tests, samples):
-    notes = []
+def _test_notes(rows, tests, resample, samples):
+    notes = ["difference: the first model less the second."]
     number = sum("p_holm" in test for test in tests)
     if number:
         notes.append(
-            "McNemar's test: exact below 25 utterances that only one decides right, else chi-square with continuity "
-            f"correction. p (Holm): corrected for the {number} tests of this table."
+            "right alone: utterances that only the first / only the second model decides right. p: McNemar's test of "
+            "them, exact if they are fewer than 25, else chi-square with continuity correction. p (Holm): corrected "
+            f"for the {number} tests of this table."
         )
     if any(len(test.get("each", ())) > 1 for test in tests):
         notes.append(
-            "Of several pairs of runs p is that of the smallest majority, corrected for being chosen (Rüger 1978)."
+            "Of several runs each is tested with each; right alone is their mean, p what most of them stay below, "
+            "corrected for that (Rüger 1978)."
         )
     undefined = max((test["undefined"] for test in tests if "undefined" in test), default=None)
     if undefined is not None:
+        count = len(set(rows.paired.video_ids)) if resample == "videos" else len(rows.paired.segment_ids)
         notes.append(
-            f"Intervals: percentiles of {samples} resamples of the test split, each for itself; of several runs the "
-            "difference of their means."
+            f"95 % interval: of {samples} resamples of the {count} {resample}, each for itself; of several runs it is "
+            "that of the difference of their means."
             + (f" In up to {undefined} resamples a correlation has no value; they are left out." if undefined else "")
         )
     notes.append("All tests are about these trained models on these utterances.")

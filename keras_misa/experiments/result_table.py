@@ -79,7 +79,7 @@ class ResultTable:
         notes = escape("\n".join(self.notes)) or None
         table = Table(title=escape(self.caption), title_justify="left", caption=notes, caption_justify="left")
         for number, column in enumerate(self.columns):
-            table.add_column(escape(column), justify="right" if number else "left", no_wrap=number == 0)
+            table.add_column(escape(column), justify="right" if number else "left", overflow="fold")
         for row in self.rows:
             table.add_section() if row is None else table.add_row(*map(escape, row))
         return table
