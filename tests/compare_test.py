@@ -268,7 +268,7 @@ def test_mcnemar_holm_and_daggers(runs):
         assert row["test"] == "exact"
         p_values.append(stats.binomtest(int(b), int(b + c), 0.5).pvalue)
         assert row["p"] == f"{p_values[-1]:.2g}"
-        assert row["difference"] == f"{100 * (one.mean() - other.mean()):+.1f}"
+        assert row["first − second"] == f"{100 * (one.mean() - other.mean()):+.1f}"
     corrected = holm(p_values)
     assert [row["p (Holm)"] for row in tests.values()] == [f"{p:.2g}" for p in corrected]
     table = table_of(comparison.results)
@@ -330,7 +330,7 @@ def test_intervals_are_those_of_the_bootstrap(runs):
     for measure in ("MAE", "Corr"):
         expected = paired_bootstrap(y, several, fair[:, 0], measure.lower(), samples=300, seed=5)
         row = pairs_of(comparison)["several − fair", measure]
-        assert row["difference"] == f"{expected['difference']:+.3f}"
+        assert row["first − second"] == f"{expected['difference']:+.3f}"
         assert row["95 % interval"] == f"[{expected['low']:+.3f}, {expected['high']:+.3f}]"
         assert row["test"] == "bootstrap"
     assert f"300 resamples of the {ROWS} utterances" in " ".join(comparison.tests.notes)
@@ -491,7 +491,7 @@ def test_latex_escapes_what_it_must():
         "50 % of α_1", ["model", "p < 0.05"], [["[a]", SPECIAL], None, ["b", "±✓"]], ["See x_y."]
     ).to_latex()
     assert r"{[}a{]} & \textbackslash{}\&\%\$\#\_\{\}\textasciitilde{}\textasciicircum{}{[}{]} \\" in latex
-    assert r"\caption{50 \% of α\_1 See x\_y.}" in latex
+    assert r"\caption{50 \% of α\_1. See x\_y.}" in latex
     assert r"b & $\pm$\checkmark{} \\" in latex
     assert r"model & p $<$ 0.05 \\" in latex
 

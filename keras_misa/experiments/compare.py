@@ -291,11 +291,16 @@ def _best(rows, is_baseline):
     return best
 
 
-def _caption(rows):
+def _data_caption(rows):
     config = rows.config
     caption = split_title(config, "test", {"label": rows.paired.segment_ids})
     if config["label"] != "label":
         caption += f", label {config['label']}"
+    return caption
+
+
+def _caption(rows):
+    caption = _data_caption(rows)
     if rows.dialect != "paper":
         caption += f"; dialect {rows.dialect}"
     if any(len(group.runs) > 1 for group in rows.groups):
@@ -336,8 +341,8 @@ def _tests_table(rows, tests, resample, samples):
             low, high = (format_metric(measure, test[end], signed=True) for end in ("low", "high"))
             cells += [f"[{low}, {high}]", "-", "bootstrap", "-", "-"]
         table.append(cells)
-    headings = ["models", "measure", "difference", "95 % interval", "right alone", "test", "p", "p (Holm)"]
-    return ResultTable(f"Tests: {_caption(rows)}", headings, table, _test_notes(rows, tests, resample, samples))
+    headings = ["models", "measure", "first − second", "95 % interval", "right alone", "test", "p", "p (Holm)"]
+    return ResultTable(f"Tests: {_data_caption(rows)}", headings, table, _test_notes(rows, tests, resample, samples))
 
 
 def _discordant(each):
@@ -352,7 +357,7 @@ def _method(each):
 
 
 def _test_notes(rows, tests, resample, samples):
-    notes = ["difference: the first model less the second."]
+    notes = []
     number = sum("p_holm" in test for test in tests)
     if number:
         notes.append(

@@ -67,7 +67,7 @@ class ResultTable:
         lines = [r"\begin{table}", r"\centering", f"\\begin{{tabular}}{{{alignment}}}", r"\toprule"]
         lines += [" & ".join(map(_escape, self.columns)) + r" \\", r"\midrule"]
         lines += [r"\midrule" if row is None else " & ".join(map(_escape, row)) + r" \\" for row in self.rows]
-        caption = " ".join(map(_escape, [self.caption, *self.notes]))
+        caption = _escape(" ".join([f"{self.caption}.", *self.notes] if self.notes else [self.caption]))
         lines += [r"\bottomrule", r"\end{tabular}", f"\\caption{{{caption}}}", r"\end{table}"]
         return "\n".join(lines) + "\n"
 
@@ -79,7 +79,9 @@ class ResultTable:
         notes = escape("\n".join(self.notes)) or None
         table = Table(title=escape(self.caption), title_justify="left", caption=notes, caption_justify="left")
         for number, column in enumerate(self.columns):
-            table.add_column(escape(column), justify="right" if number else "left", overflow="fold")
+            table.add_column(
+                escape(column), justify="right" if number else "left", no_wrap=number == 0, overflow="fold"
+            )
         for row in self.rows:
             table.add_section() if row is None else table.add_row(*map(escape, row))
         return table
