@@ -115,8 +115,10 @@ def _make_parser():
     evaluate.set_defaults(command=_evaluate)
     evaluate.add_argument("run", help="folder that `train` wrote")
     evaluate.add_argument("--split", default="test", choices=("train", "validation", "test"))
+    _add_dialect(evaluate)
     _add_data_arguments(evaluate)
 
+    _add_compare_command(commands)
     _add_export_command(commands)
 
     predict = commands.add_parser(
@@ -155,6 +157,47 @@ def _make_parser():
     convert.add_argument("--bert-num-heads", type=int, metavar="int", help="of BERT (default: one for each 64 numbers)")
     convert.add_argument("--force", action="store_true", help="replace FILE if it exists")
     return parser
+
+
+def _add_compare_command(commands):
+    compare = commands.add_parser(
+        "compare",
+        help="tables of runs beside the published results, with tests of significance",
+        description="Print a table of runs, a row a model, above the rows that the paper has printed for the dataset, "
+        "and tests of whether the models differ by more than chance. Runs of several datasets make a table each. See "
+        "docs/comparing.md.",
+    )
+    compare.set_defaults(command=_compare)
+    compare.add_argument(
+        "runs", nargs="+", metavar="RUN", help="folder that `train` wrote, with one seed or several, or an ablation"
+    )
+    compare.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="RUN",
+        help="a baseline, may be given several times: tests, daggers and a row Δ are then against these; without one "
+        "each model is tested against each other",
+    )
+    _add_dialect(compare)
+    compare.add_argument(
+        "--resample",
+        default="utterances",
+        choices=("utterances", "videos"),
+        help="what the bootstrap draws (default utterances); utterances of one video are alike, whole videos are not",
+    )
+    compare.add_argument(
+        "--bootstrap",
+        dest="samples",
+        type=int,
+        default=10000,
+        metavar="N",
+        help="resamples for the intervals of MAE and correlation (default 10000); 0 leaves them out",
+    )
+    compare.add_argument(
+        "--out", metavar="BASE", help="write the tables as BASE.md, .csv and .tex, the tests as BASE-tests.*"
+    )
+    compare.add_argument("--force", action="store_true", help="replace these files if they exist")
 
 
 def _add_export_command(commands):
@@ -377,6 +420,16 @@ def _rates(text):
         raise argparse.ArgumentTypeError(f"expected numbers with commas between. Received: {text!r}") from None
 
 
+def _add_dialect(parser):
+    parser.add_argument(
+        "--dialect",
+        default="paper",
+        choices=("paper", "sdk", "mmsa"),
+        help="of the metrics of sentiment: the published code's (default); the CMU SDK's, whose Acc-7 rounds away from "
+        "zero; MMSA's names and percentages",
+    )
+
+
 def _names(text):
     return () if text == "none" else tuple(name.strip() for name in text.split(","))
 
@@ -495,6 +548,33 @@ def _evaluate(**settings):
     from keras_misa.experiments import evaluate
 
     evaluate(console=Console(), **settings)
+
+
+def _compare(runs, out, force, **settings):
+    prepare_libraries()
+    from rich.console import Console
+
+    from keras_misa.experiments import compare
+
+    comparisons = compare(*runs, **settings)
+    tables = {}
+    for comparison in comparisons:
+        suffix = f"-{comparison.name}" if len(comparisons) > 1 else ""
+        tables |= comparison.tables(f"{out}{suffix}")
+    if out:
+        existing = [str(path) for name, table in tables.items() for path in table.paths(name) if path.exists()]
+        if existing and not force:
+            raise FileExistsError(f"The files exist; --force replaces them. Received: --out {out}: {existing}")
+    console = Console()
+    for table in tables.values():
+        if console.is_terminal:
+            console.print(table.to_rich())
+        else:
+            print(table.to_markdown())
+        print()
+    if out:
+        written = [str(path) for name, table in tables.items() for path in table.write(name)]
+        print(f"Written to {', '.join(written)}")
 
 
 def _export(path, out, onnx, describe, **settings):

@@ -35,7 +35,7 @@ def test_every_argument_is_documented(symbol):
     for argument, parameter in inspect.signature(thing).parameters.items():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD and argument == "kwargs":
             continue
-        stars = "**" if parameter.kind is inspect.Parameter.VAR_KEYWORD else ""
+        stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
         assert f"\n    {stars}{argument}: " in documentation, argument
 
 

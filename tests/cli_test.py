@@ -93,6 +93,20 @@ def test_evaluate_repeats_the_table_to_the_last_digit(run, capsys):
     assert f"{metrics['mae']:.4f}" in printed
     assert "cmu_mosi/reference_splits, test split" in printed
     assert main(["evaluate", str(run), "--split", "validation"]) == 0
+    assert main(["evaluate", str(run), "--dialect", "mmsa"]) == 0
+    printed = capsys.readouterr().out
+    assert f"{100 * round(metrics['acc2_pos'], 4):.2f}" in printed.split("Non0_acc_2")[1].split("\n")[0]
+    assert main(["evaluate", str(run), "--dialect", "sdk"]) == 0
+    assert "as in the sdk dialect" in " ".join(capsys.readouterr().out.split())
+
+
+def test_compare_reads_what_train_writes(run, capsys):
+    assert main(["compare", str(run)]) == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    [row] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| run |")]
+    both = [100 * metrics[f"acc2_{boundary}"] for boundary in ("nonneg", "pos")]
+    assert row.startswith(f"| run | {metrics['mae']:.3f} | ")
+    assert f"| {both[0]:.1f} / {both[1]:.1f} |" in row
 
 
 def test_same_seed_same_predictions(run, folders, tmp_path):

@@ -1,3 +1,5 @@
+import math
+
 import hypothesis.strategies as st
 import keras
 import numpy as np
@@ -5,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error
 
+from keras_misa.experiments.dialects import MMSA_NAMES, spread
+from keras_misa.experiments.task_metrics import compute_metrics
 from keras_misa.metrics import (
     BinarySentimentAccuracy,
     BinarySentimentF1,
@@ -115,6 +119,95 @@ def value_of(metric, y, p, w=None):
 )
 def test_acc7_rounds_as_the_published_code(y, p, same):
     assert value_of(SentimentClassAccuracy(7), [y], [p]) == same
+
+
+ADVERSARIAL = {
+    "exact halves": ([0.5, -0.5, 1.5, -1.5, 2.5, -2.5, 0.5, 3.0], [0.0, 0.0, 2.0, -2.0, 3.0, -3.0, 0.5, 2.5]),
+    "just off the halves": (np.nextafter(np.float32([0.5, -0.5, 1.5, 2.5]), np.float32(9)), [1.0, 0.0, 2.0, 3.0]),
+    "zeros, signed": ([0.0, -0.0, 0.0, -0.0, 1.0, -1.0], [-0.0, 0.0, 1e-30, -1e-30, -0.0, 0.0]),
+    "thirds": ([1 / 3, -1 / 3, 2 / 3, 4 / 3, -5 / 3, 7 / 3], [1.0, 0.0, 1.0, 1.0, -2.0, 3.0]),
+    "ties": ([1.0, 1.0, -1.0, -1.0, 1.0], [2.0, 2.0, 2.0, 1.0, 1.0]),
+    "constant truth": ([1.0, 1.0, 1.0], [1.0, 0.4, -2.0]),
+    "constant prediction": ([-1.0, 2.0, 0.0], [0.1, 0.1, 0.1]),
+    "only zeros": ([0.0, 0.0], [1.0, -1.0]),
+    "one class": ([-1.0, -2.0], [-0.5, -3.0]),
+    "one row": ([0.5], [0.6]),
+    "out of range": ([3.0, -3.0, 3.0, 0.0], [99.0, -99.0, -99.0, 3.4]),
+}
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+@pytest.mark.parametrize("dialect", ["paper", "sdk", "mmsa"])
+def test_adversarial_arrays(name, dialect):
+    y, p = (np.array(scores, "float32") for scores in ADVERSARIAL[name])
+    if not (y != 0).any():
+        expected = {m: oracle(y, p) for m, oracle in ORACLES.items() if "pos" not in m} | dict(acc2_pos=0, f1_pos=0)
+    elif np.ptp(y) == 0 or np.ptp(p) == 0:
+        expected = {m: float("nan") if m == "corr" else oracle(y, p) for m, oracle in ORACLES.items()}
+    else:
+        expected = {m: oracle(y, p) for m, oracle in ORACLES.items()}
+    if dialect == "sdk":
+        expected["acc7"] = np.mean([away_from_zero(a) == away_from_zero(b) for a, b in zip(y, p, strict=True)])
+    if dialect == "mmsa":
+        expected = {MMSA_NAMES[m]: 100 * value for m, value in expected.items()}
+    computed = compute_metrics(SENTIMENT, y, p[:, None], dialect)
+    assert computed == pytest.approx(expected, abs=1e-2 if dialect == "mmsa" else 2e-5, nan_ok=True)
+    assert list(computed) == (list(MMSA_NAMES.values()) if dialect == "mmsa" else list(ORACLES))
+
+
+SENTIMENT = {"metrics": "sentiment", "score_names": None, "num_outputs": 1, "dataset": "cmu_mosi", "label": "label"}
+
+
+def away_from_zero(score):
+    """The CMU SDK's: 1/3 is 1."""
+    score = max(-3.0, min(3.0, float(score)))
+    return math.ceil(score) if score > 0 else math.floor(score)
+
+
+@given(st.lists(st.tuples(*[st.integers(-24, 24).map(lambda n: n / 6)] * 2), min_size=1, max_size=9))
+@settings(max_examples=12)
+def test_acc7_away_from_zero(rows):
+    y, p = np.array(rows, "float32").T
+    expected = np.mean([away_from_zero(a) == away_from_zero(b) for a, b in zip(y, p, strict=True)])
+    assert value_of(SentimentClassAccuracy(7, "away_from_zero"), y, p) == pytest.approx(expected, abs=1e-6)
+    assert value_of(regression_metrics("away_from_zero")[2], y, p) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_third_tells_the_dialects_apart():
+    y, p = np.array([1 / 3, 1 / 3], "float32"), np.array([[1.0], [0.0]], "float32")
+    by_dialect = {dialect: compute_metrics(SENTIMENT, y, p, dialect) for dialect in ("paper", "sdk", "mmsa")}
+    assert by_dialect["paper"]["acc7"] == by_dialect["sdk"]["acc7"] == 0.5  # each is right about the other one
+    assert value_of(SentimentClassAccuracy(7), y[:1], p[0]) == 0
+    assert value_of(SentimentClassAccuracy(7, "away_from_zero"), y[:1], p[0]) == 1
+    assert by_dialect["mmsa"]["Mult_acc_7"] == 50.0
+    assert by_dialect["paper"]["acc5"] == by_dialect["sdk"]["acc5"]
+
+
+def test_the_spread_of_mmsa_is_the_population_s():
+    values = [0.7, 0.8, 0.9, 0.75]
+    assert spread(values, "mmsa") == pytest.approx(np.sqrt(np.mean((np.array(values) - np.mean(values)) ** 2)))
+    assert spread(values, "paper") == spread(values, "sdk") == pytest.approx(spread(values, "mmsa") * np.sqrt(4 / 3))
+    assert spread([0.7], "mmsa") == 0
+    assert np.isnan(spread([0.7], "paper"))
+
+
+def test_what_is_not_a_number_is_never_right_by_accident():
+    """It is no class and no distance; its sign is counted negative, as NumPy's comparison has it."""
+    y, p = np.array([-1.0, 1.0, 0.0], "float32"), np.array([[np.nan], [1.0], [np.nan]], "float32")
+    metrics = compute_metrics(SENTIMENT, y, p)
+    assert np.isnan(metrics["mae"])
+    assert np.isnan(metrics["corr"])
+    assert metrics["acc7"] == metrics["acc5"] == pytest.approx(1 / 3)
+    assert metrics["acc2_nonneg"] == pytest.approx(np.mean((y >= 0) == (p[:, 0] >= 0)))
+
+
+def test_a_dialect_that_is_none_here():
+    y, p = np.zeros(2), np.zeros((2, 1))
+    with pytest.raises(ValueError, match=r"`dialect` must be one of .*Received: dialect='cmu'"):
+        compute_metrics(SENTIMENT, y, p, "cmu")
+    other = {**SENTIMENT, "metrics": None, "num_outputs": 2, "dataset": "ur_funny"}
+    with pytest.raises(ValueError, match=r"dialects are of sentiment.*ur_funny.*Received: dialect='mmsa'"):
+        compute_metrics(other, y, np.zeros((2, 2)), "mmsa")
 
 
 def test_acc5_clips_at_two():
@@ -239,6 +332,16 @@ def test_number_of_classes(num_classes):
     message = rf"`num_classes` must be odd and at least 3\. Received: num_classes={num_classes}"
     with pytest.raises(ValueError, match=message):
         SentimentClassAccuracy(num_classes)
+
+
+def test_unknown_rounding():
+    with pytest.raises(ValueError, match=r"`rounding` must be one of .*Received: rounding='up'"):
+        SentimentClassAccuracy(7, "up")
+
+
+def test_the_rounding_is_in_the_configuration():
+    metric = SentimentClassAccuracy.from_config(SentimentClassAccuracy(5, "away_from_zero").get_config())
+    assert (metric.num_classes, metric.rounding) == (5, "away_from_zero")
 
 
 def test_compiled_metrics_are_those_of_the_whole_split():

@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 
+from keras_misa.experiments.dialects import check_dialect
 from keras_misa.experiments.load_run import load_run_model, padding_multiple, read_run
 from keras_misa.experiments.report import dataset_title, metrics_table
 from keras_misa.experiments.task_metrics import compute_metrics
@@ -12,7 +13,7 @@ from keras_misa.experiments.task_metrics import compute_metrics
 _logger = logging.getLogger(__name__)
 
 
-def evaluate(run, split="test", manual_dir=None, data_dir=None, console=None):
+def evaluate(run, split="test", manual_dir=None, data_dir=None, console=None, dialect="paper"):
     """Compute the metrics of a run's saved model.
 
     Args:
@@ -21,13 +22,15 @@ def evaluate(run, split="test", manual_dir=None, data_dir=None, console=None):
         manual_dir: where the data's files lie now, if not where they lay at training.
         data_dir: where the prepared data lies now, likewise.
         console: `rich.console.Console` to print the table to; `None` prints nothing.
+        dialect: of the metrics of sentiment: `"paper"`, the published code's; `"sdk"`, whose Acc-7 rounds away from
+            zero; `"mmsa"`, MMSA's names and percentages.
 
     Returns:
         Dict of metrics, in the table's order.
 
     Raises:
         FileNotFoundError: If the folder is not a finished run.
-        ValueError: If one of its files is damaged.
+        ValueError: If one of its files is damaged, or the dialect is unknown or not of this task.
 
     Example:
         ```python
@@ -38,6 +41,7 @@ def evaluate(run, split="test", manual_dir=None, data_dir=None, console=None):
     from keras_misa.experiments.text import load_text
 
     config, written = read_run(run)
+    check_dialect(config, dialect)
     if manual_dir is None and config["manual_dir"] and pathlib.Path(config["manual_dir"]).is_dir():
         manual_dir = config["manual_dir"]  # else what was prepared of it
     config.update(manual_dir=manual_dir, data_dir=data_dir or config["data_dir"])
@@ -50,9 +54,10 @@ def evaluate(run, split="test", manual_dir=None, data_dir=None, console=None):
     model = load_run_model(run)
     examples = collect_examples(config, split)
     predictions = model.predict(load_split(config, split, load_text(run)), verbose=0)
-    metrics = compute_metrics(config, examples["label"], predictions)
+    metrics = compute_metrics(config, examples["label"], predictions, dialect)
     if console:
-        console.print(metrics_table(metrics, split_title(config, split, examples), best_reachable(config, examples)))
+        title = split_title(config, split, examples) + (f", as in the {dialect} dialect" if dialect != "paper" else "")
+        console.print(metrics_table(metrics, title, best_reachable(config, examples, dialect)))
     return metrics
 
 
@@ -102,11 +107,11 @@ def collect_examples(config, split):
     return {**collected, "words": words}
 
 
-def best_reachable(config, examples):
+def best_reachable(config, examples, dialect="paper"):
     """The metrics of the predictor that knows the true factors, where there is one, else `None`."""
     if "best_prediction" not in examples:
         return None
-    return compute_metrics(config, examples["label"], examples["best_prediction"][:, None])
+    return compute_metrics(config, examples["label"], examples["best_prediction"][:, None], dialect)
 
 
 def split_title(config, split, examples):

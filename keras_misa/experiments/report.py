@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_misa._files import atomic_path
+from keras_misa.experiments.dialects import MMSA_NAMES
 
 HEADINGS = {
     "mae": "MAE ↓",
@@ -14,6 +15,7 @@ HEADINGS = {
     "acc2_pos": "Acc-2 ↑ negative / positive",
     "f1_pos": "F1 ↑ negative / positive",
     "accuracy": "Accuracy ↑",
+    **{name: name for name in MMSA_NAMES.values()},
 }
 
 
@@ -23,7 +25,7 @@ def dataset_title(dataset):
 
 
 def metrics_table(metrics, title, best=None):
-    """The paper's metrics as a `rich` table, shares in percent; `best` adds what is reachable at all."""
+    """The metrics as a `rich` table, shares in percent; `best` adds what is reachable at all."""
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
@@ -41,11 +43,10 @@ def cell(name, value, std=None):
     """A metric as text, shares in percent, with its standard deviation where there is one."""
     if value is None or not np.isfinite(value):
         return "-"
-    is_share = not name.startswith(("mae", "corr"))
-    text = f"{100 * value:.2f}" if is_share else f"{value:.4f}"
-    if std is not None:
-        text += f" ± {100 * std:.2f}" if is_share else f" ± {std:.4f}"
-    return text + ("%" if is_share else "")
+    is_mmsa = name in MMSA_NAMES.values()
+    factor, digits = (1, 4) if name.startswith(("mae", "corr")) else (1 if is_mmsa else 100, 2)
+    text = " ± ".join(f"{factor * number:.{digits}f}" for number in (value, std) if number is not None)
+    return text + ("%" if factor == 100 else "")
 
 
 def scores_table(scores, title):

@@ -50,7 +50,7 @@ class RunGroup:
 
     def predictions(self):
         """For each run its `predictions.csv`, a list of dicts of strings."""
-        return [_read_csv(run / "predictions.csv") for run in self.runs]
+        return [read_predictions(run) for run in self.runs]
 
 
 def find_run_groups(*paths):
@@ -80,6 +80,11 @@ def find_run_groups(*paths):
             raise FileNotFoundError(f"There is no finished run. Received: {str(path)!r}")
         groups += found
     return groups
+
+
+def read_predictions(run):
+    """A run's `predictions.csv`, a list of dicts of strings."""
+    return _read_csv(run / "predictions.csv")
 
 
 def _groups_in(path):

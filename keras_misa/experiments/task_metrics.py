@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_misa.experiments.dialects import acc7_rounding, check_dialect, to_dialect
 from keras_misa.metrics import PearsonCorrelation, regression_metrics
 
 
@@ -31,27 +32,32 @@ def is_classification(config):
     return config["num_outputs"] > 1 and config["score_names"] is None
 
 
-def task_metrics(config):
+def task_metrics(config, dialect="paper"):
     """New metric objects to compile a model with."""
     if is_classification(config):
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
     if config["metrics"] == "scores":
         mae = keras.metrics.MeanAbsoluteError(name="mae")
         return [mae] if config["score_names"] else [mae, PearsonCorrelation(name="corr")]
-    return regression_metrics()
+    return regression_metrics(acc7_rounding(dialect))
 
 
-def compute_metrics(config, labels, predictions):
+def compute_metrics(config, labels, predictions, dialect="paper"):
     """The task's metrics over a whole split.
 
     Args:
         config: dict of `make_config`, settled.
         labels: `(rows,)` or `(rows, scores)`.
         predictions: `(rows, outputs)`.
+        dialect: how metrics of sentiment are rounded and named, see `dialects`.
 
     Returns:
         Dict, name → number. Of several scores: `mae` and `corr`, their means, then `mae_<name>` and `corr_<name>`.
+
+    Raises:
+        ValueError: If the dialect is unknown, or the task is not sentiment and has no dialects.
     """
+    check_dialect(config, dialect)
     if config["score_names"]:
         single = {**config, "score_names": None, "num_outputs": 1}
         columns = [compute_metrics(single, y, p[:, None]) for y, p in zip(labels.T, predictions.T, strict=True)]
@@ -59,7 +65,7 @@ def compute_metrics(config, labels, predictions):
         named = zip(config["score_names"], columns, strict=True)
         return means | {f"{metric}_{name}": value for name, column in named for metric, value in column.items()}
     metrics = {}
-    for metric in task_metrics(config):
+    for metric in task_metrics(config, dialect):
         metric.update_state(labels, predictions)
         metrics[metric.name] = float(metric.result())
-    return metrics
+    return to_dialect(metrics, dialect)

@@ -1,0 +1,126 @@
+"""Predictions of several runs for the same utterances."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_misa.experiments.run_groups import read_predictions
+from keras_misa.experiments.task_metrics import is_classification
+
+
+@dataclasses.dataclass(frozen=True)
+class PairedPredictions:
+    """What runs predict for the test split, utterance by utterance in one order.
+
+    Args:
+        config: dict of `make_config`, settled, of a run of them.
+        segment_ids: of the utterances.
+        video_ids: of the utterances.
+        labels: `(rows,)` scores or names of classes, or `(scores, rows)`.
+        predictions: for each group of runs an array `(runs, …)` of what `labels` are.
+    """
+
+    config: dict
+    segment_ids: list
+    video_ids: list
+    labels: np.ndarray
+    predictions: list
+
+    def decisions(self):
+        """Which decisions are right.
+
+        Returns:
+            Dict, name of the metric → for each group a boolean array `(runs, rows)`. Of sentiment there are the two
+            binary decisions of the metrics, `acc2_nonneg` on all rows and `acc2_pos` on those whose truth is not 0; of
+            classes `accuracy`; of other scores none.
+        """
+        y = self.labels
+        if is_classification(self.config):
+            return {"accuracy": [p == y for p in self.predictions]}
+        if self.config["metrics"] != "sentiment":
+            return {}
+        return {
+            "acc2_nonneg": [(p >= 0) == (y >= 0) for p in self.predictions],
+            "acc2_pos": [(p > 0)[:, y != 0] == (y > 0)[y != 0] for p in self.predictions],
+        }
+
+
+def pair_predictions(groups):
+    """The predictions of runs for the same utterances.
+
+    Args:
+        groups: list of `RunGroup`, of one dataset and label.
+
+    Raises:
+        ValueError: If the runs have other utterances or other labels for them: what differs is said.
+    """
+    config = groups[0].config
+    names = [f"_{name}" for name in config["score_names"]] if config["score_names"] else [""]
+    is_text = is_classification(config)
+    first, order, predictions = None, None, []
+    for group in groups:
+        of_group = []
+        for run in group.runs:
+            rows = _by_segment(run, names)
+            if first is None:
+                first, order = run, list(rows)
+                labels = _table(rows, order, "label", names, is_text)
+                videos = [rows[segment]["video_id"] for segment in order]
+            _check_utterances(first, order, run, rows)
+            _check_labels(first, labels, run, _table(rows, order, "label", names, is_text), order)
+            of_group.append(_table(rows, order, "prediction", names, is_text))
+        predictions.append(np.stack(of_group))
+    return PairedPredictions(config, order, videos, labels, predictions)
+
+
+def _by_segment(run, names):
+    rows = read_predictions(run)
+    columns = {"segment_id", "video_id", *(f"{kind}{name}" for kind in ("label", "prediction") for name in names)}
+    if not rows or columns - set(rows[0]):
+        received = "no row" if not rows else f"columns {list(rows[0])}"
+        raise ValueError(
+            f"{run / 'predictions.csv'} is damaged: expected columns {sorted(columns)}. Received: {received}"
+        )
+    by_segment = {row["segment_id"]: row for row in rows}
+    if len(by_segment) < len(rows):
+        raise ValueError(
+            f"{run / 'predictions.csv'} is damaged: expected a row for each utterance. "
+            f"Received: {len(rows)} rows of {len(by_segment)} utterances"
+        )
+    return by_segment
+
+
+def _table(rows, order, kind, names, is_text):
+    columns = [[rows[segment][f"{kind}{name}"] for segment in order] for name in names]
+    table = np.array(columns, str if is_text else "float64")
+    return table if len(names) > 1 else table[0]
+
+
+def _check_utterances(first, order, run, rows):
+    known = set(order)
+    lacking = {
+        run: [segment for segment in order if segment not in rows],
+        first: [segment for segment in rows if segment not in known],
+    }
+    if any(lacking.values()):
+        details = "; ".join(
+            f"{path} lacks {len(ids)} of the other's, such as {', '.join(ids[:3])}"
+            for path, ids in lacking.items()
+            if ids
+        )
+        raise ValueError(
+            "Only runs that were tested on the same utterances can be compared. "
+            f"Received: {first} with {len(order)} and {run} with {len(rows)} utterances; {details}"
+        )
+
+
+def _check_labels(first, labels, run, others, order):
+    differs = labels != others if labels.dtype.kind == "U" else ~np.isclose(labels, others, rtol=1e-5, atol=1e-6)
+    differs = differs.reshape(-1, len(order)).any(0)
+    if differs.any():
+        row = int(np.argmax(differs))
+        raise ValueError(
+            "Only runs that were tested on the same labels can be compared. "
+            f"Received: other labels for {differs.sum()} of {len(order)} utterances; {order[row]} has "
+            f"{labels[..., row].tolist()} in {first} and {others[..., row].tolist()} in {run}"
+        )
