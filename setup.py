@@ -18,6 +18,7 @@ TORCH = ["torch>=2.6"]
 JAX = ["jax>=0.6"]
 BAYESIAN = ["scikit-learn>=1.5", "scipy>=1.13"]  # KerasTuner's Bayesian search needs them.
 ONNX = ["onnxruntime>=1.20", "tf2onnx>=1.17"]  # Keras's exporter needs tf2onnx; what it wrote is tried.
+PLOTS = ["scikit-learn>=1.5"]  # t-SNE, for one figure of seven.
 TEST = [
     "dill>=0.3.8",  # tfds.testing imports it and does not declare it.
     "hypothesis>=6.100",
@@ -59,9 +60,10 @@ setup(
         "bayesian": BAYESIAN,
         "jax": JAX,
         "onnx": ONNX,
+        "plots": PLOTS,
         "torch": TORCH,
         "test": TEST + BAYESIAN,
-        "all": BAYESIAN + JAX + ONNX + TORCH + TEST,
+        "all": BAYESIAN + JAX + ONNX + PLOTS + TORCH + TEST,
     },
     entry_points={"console_scripts": ["keras-misa = keras_misa.cli:main"]},
     classifiers=[

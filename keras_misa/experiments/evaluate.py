@@ -34,8 +34,34 @@ def evaluate(run, split="test", manual_dir=None, data_dir=None, console=None):
         keras_misa.experiments.evaluate("runs/first")["mae"]
         ```
     """
-    from keras_misa.data import prepare_dataset
     from keras_misa.experiments.text import load_text
+
+    config = find_data(run, manual_dir, data_dir)
+    model = load_run_model(run)
+    examples = collect_examples(config, split)
+    predictions = model.predict(load_split(config, split, load_text(run)), verbose=0)
+    metrics = compute_metrics(config, examples["label"], predictions)
+    if console:
+        console.print(metrics_table(metrics, split_title(config, split, examples), best_reachable(config, examples)))
+    return metrics
+
+
+def find_data(run, manual_dir=None, data_dir=None):
+    """A run's configuration, with the places where its data lies now; warns if that is other data.
+
+    Args:
+        run: folder that `train` wrote.
+        manual_dir: where the data's files lie now, if not where they lay at training.
+        data_dir: where the prepared data lies now, likewise.
+
+    Returns:
+        Dict of `make_config`.
+
+    Raises:
+        FileNotFoundError: If the folder is not a finished run.
+        ValueError: If the data is nowhere.
+    """
+    from keras_misa.data import prepare_dataset
 
     config, written = read_run(run)
     if manual_dir is None and config["manual_dir"] and pathlib.Path(config["manual_dir"]).is_dir():
@@ -47,13 +73,7 @@ def evaluate(run, split="test", manual_dir=None, data_dir=None, console=None):
     )
     if now != then:
         _logger.warning("These are not the files that the run was trained on. Then: %s. Now: %s.", then, now)
-    model = load_run_model(run)
-    examples = collect_examples(config, split)
-    predictions = model.predict(load_split(config, split, load_text(run)), verbose=0)
-    metrics = compute_metrics(config, examples["label"], predictions)
-    if console:
-        console.print(metrics_table(metrics, split_title(config, split, examples), best_reachable(config, examples)))
-    return metrics
+    return config
 
 
 def load_split(config, split, text, **kwargs):
