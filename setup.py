@@ -39,7 +39,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["keras_misa", "keras_misa.*"]) + DATASETS,
     package_dir={"keras_misa.datasets": "datasets"},
-    package_data={"": ["*.md", "*.bib", "*.txt", "*.json", "dummy_data/*", "dummy_data/**/*"]},
+    package_data={"": ["*.css", "*.md", "*.bib", "*.txt", "*.json", "dummy_data/*", "dummy_data/**/*"]},
     install_requires=[
         "h5py>=3.11",  # Computational sequences are HDF5; Keras needs it too.
         "importlib_resources>=6.0",  # TFDS builders inside a package need it and do not declare it.

@@ -86,7 +86,7 @@ def make_drawings(runs, figures=None, split="test", without=None, manual_dir=Non
     """The figures of runs, one by one, as `Drawing`; see `draw_figures`."""
     if wrong := [name for name in figures or () if name not in FIGURES]:
         raise ValueError(f"Figures are {list(FIGURES)}. Received: {wrong}")
-    groups = _with_unique_names(find_run_groups(*runs))
+    groups = find_named_groups(runs)
     beside = find_run_groups(without) if without else []
     views = {group.name: RunView(group.runs[0], split, manual_dir, data_dir) for group in groups}
     plain_views = [RunView(group.runs[0], split, manual_dir, data_dir) for group in beside]
@@ -107,9 +107,10 @@ def folder_name(name):
     return re.sub(r"[^\w.+-]+", "_", name).strip("._") or "model"
 
 
-def _with_unique_names(groups):
+def find_named_groups(runs):
+    """The models in folders, see `find_run_groups`, with names that make different folders."""
     named, taken = [], set()
-    for group in groups:
+    for group in find_run_groups(*runs):
         name, number = group.name, 1
         while folder_name(name) in taken:
             number += 1
@@ -140,8 +141,9 @@ def _regularisers(groups, views):
     if not any(loss in of_seeds[0] for of_seeds in histories.values() for loss in LOSSES):
         raise ValueError("no regularisation loss is in use")
     datasets = dict.fromkeys(dataset_title(view.config["dataset"]) for view in views.values())
-    seeds = " and ".join(str(n) for n in dict.fromkeys(len(of_seeds) for of_seeds in histories.values()))
-    caption = f"Regularisation losses, unweighted, over the epochs (the paper's Figure 3), {seeds} seed(s)."
+    numbers = dict.fromkeys(len(of_seeds) for of_seeds in histories.values())
+    seeds = " and ".join(f"{number} seed" + "s" * (number != 1) for number in numbers)
+    caption = f"Regularisation losses, unweighted, over the epochs (the paper's Figure 3), {seeds}."
     if any(len(of_seeds) > 1 for of_seeds in histories.values()):
         caption += (
             " Lines are means over the seeds, bands ± one standard deviation. Both end where the first seed stops; the "

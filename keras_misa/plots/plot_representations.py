@@ -8,7 +8,7 @@ PERPLEXITY = 30
 SUBSPACES = ("shared", "private")
 
 
-def embed_representations(explained, max_utterances=300, seed=0):
+def embed_representations(explained, max_utterances=200, seed=0):
     """Lay representations out in the plane by t-SNE (PCA to begin with, perplexity 30 or what few rows allow).
 
     Args:
@@ -27,7 +27,7 @@ def embed_representations(explained, max_utterances=300, seed=0):
     Example:
         ```python
         points = keras_misa.plots.embed_representations(model.explain(batches))
-        points["shared", "text"].shape  # (300, 2)
+        points["shared", "text"].shape  # (200, 2)
         ```
     """
     try:
@@ -45,7 +45,9 @@ def embed_representations(explained, max_utterances=300, seed=0):
         raise ValueError(f"t-SNE needs at least 4 vectors. Received: {len(points)}")
     perplexity = min(PERPLEXITY, (len(points) - 1) / 3)
     # One thread adds up in one order: the same picture every time.
-    plane = TSNE(init="pca", perplexity=perplexity, random_state=seed, n_jobs=1).fit_transform(points)
+    method = "exact" if len(points) <= 300 else "barnes_hut"  # each where it is the faster one
+    tsne = TSNE(init="pca", perplexity=perplexity, method=method, random_state=seed, n_jobs=1)
+    plane = tsne.fit_transform(points)
     return dict(zip(vectors, np.split(plane, len(vectors)), strict=True))
 
 
