@@ -15,7 +15,8 @@ def tag(name, /, *children, **attributes):
     Args:
         name: of the element.
         *children: strings, `Markup`, or lists of them; `None` is nothing.
-        **attributes: `class_` stands for `class`, other underscores for hyphens; `True` is an attribute without a value, `None` none at all.
+        **attributes: `class_` is `class`, other underscores are hyphens; `True` is an attribute without a value,
+            `None` none at all.
     """
     shown = "".join(
         f" {key.rstrip('_').replace('_', '-')}" + ("" if value is True else f'="{html.escape(str(value))}"')

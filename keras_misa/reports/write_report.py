@@ -19,6 +19,7 @@ from keras_misa.presets import PRESETS
 from keras_misa.reports._html import commands, join, table, tag
 
 PLAIN = ("mae", "corr")  # the other metrics are shares, shown in percent
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # browsers see to it: no script, no request
 SECTIONS = ("Results", "Figures", "Data", "Configuration", "How to repeat it", "Machine and versions")
 
 
@@ -94,6 +95,7 @@ def write_report(
     head = join(
         [
             tag("meta", charset="utf-8"),
+            tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
             tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
             tag("meta", name="generator", content="keras-misa"),
             tag("title", title),
