@@ -29,7 +29,7 @@ def svg_texts(path):
 
 
 def texts(figure):
-    return [text.get_text() for axes in figure.axes for text in axes.texts]
+    return [text.get_text() for axes in figure.axes for text in axes.texts if text.get_text()]
 
 
 def make_model(task=MISARegressor, encoders=None, subspaces=("shared", "private"), hidden_dim=8, **kwargs):
@@ -110,7 +110,7 @@ def test_attention_is_the_mean_in_the_papers_order(tmp_path):
     assert subspaces == ["shared", "shared", "private", "private"]  # at the top and on the right
 
 
-@pytest.mark.parametrize("size", [1, 2, 10, 30])
+@pytest.mark.parametrize("size", [1, 2, 10, 40])
 def test_attention_of_any_number_of_tokens(size, tmp_path):
     tokens = [("shared", f"m{n}") for n in range(size)]
     figure = plots.plot_attention(np.full((size, size), 1 / size), tokens)

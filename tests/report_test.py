@@ -164,7 +164,9 @@ def test_synthetic_data_is_called_so(tmp_path):
     write_results(tmp_path / "made_up", [1.0, 2.0], [1.0, 1.5])
     write_report([tmp_path / "made_up"], tmp_path / "page.html", figures=["attention"])
     page = Page(tmp_path / "page.html")
-    assert "SYNTHETIC data, made by a program: they say nothing about people" in page.text
+    assert (
+        "synthetic_subspaces is SYNTHETIC data, made by a program: numbers on it say nothing about people" in page.text
+    )
     assert "synthetic_subspaces (SYNTHETIC data)" in page.text
 
 

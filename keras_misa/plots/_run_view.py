@@ -30,6 +30,10 @@ class RunView:
         self.config, _ = read_run(run)
         self._places = {"manual_dir": manual_dir, "data_dir": data_dir}
 
+    def of(self, run):
+        """Another run, on the same split of data in the same places."""
+        return RunView(run, self.split, **self._places)
+
     @property
     def title(self):
         """Names the data and the seed, and says so where the data is made up."""

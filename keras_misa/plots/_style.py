@@ -149,7 +149,8 @@ def write_cells(axes, values, texts, image, size):
     for (row, column), value in _enumerate(values):
         dark = luminance(image.cmap(image.norm(value))) > 0.5
         color = "black" if dark else "white"
-        axes.text(column, row, texts[row][column], ha="center", va="center", fontsize=size, color=color)
+        text = axes.text(column, row, texts[row][column], ha="center", va="center", fontsize=size, color=color)
+        text.set_in_layout(False)  # it is inside; measuring hundreds takes long
 
 
 def _enumerate(values):

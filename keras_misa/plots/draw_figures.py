@@ -112,9 +112,12 @@ def find_named_groups(runs):
     named, taken = [], set()
     for group in find_run_groups(*runs):
         name, number = group.name, 1
+        if re.fullmatch(r"seed-\d+", name):  # one of several, asked for by itself
+            name = f"{group.runs[0].resolve().parent.name} {name}"
+        first = name
         while folder_name(name) in taken:
             number += 1
-            name = f"{group.name} {number}"
+            name = f"{first} {number}"
         taken.add(folder_name(name))
         named.append(dataclasses.replace(group, name=name))
     return named
@@ -138,11 +141,12 @@ def _topology(group, view):
 
 def _regularisers(groups, views):
     histories = {group.name: group.histories() for group in groups}
-    if not any(loss in of_seeds[0] for of_seeds in histories.values() for loss in LOSSES):
+    histories = {name: of_seeds for name, of_seeds in histories.items() if set(LOSSES) & set(of_seeds[0])}
+    if not histories:
         raise ValueError("no regularisation loss is in use")
-    datasets = dict.fromkeys(dataset_title(view.config["dataset"]) for view in views.values())
-    numbers = dict.fromkeys(len(of_seeds) for of_seeds in histories.values())
-    seeds = " and ".join(f"{number} seed" + "s" * (number != 1) for number in numbers)
+    datasets = dict.fromkeys(dataset_title(views[name].config["dataset"]) for name in histories)
+    numbers = list(dict.fromkeys(len(of_seeds) for of_seeds in histories.values()))
+    seeds = f"{' and '.join(map(str, numbers))} seed" + "s" * (numbers != [1])
     caption = f"Regularisation losses, unweighted, over the epochs (the paper's Figure 3), {seeds}."
     if any(len(of_seeds) > 1 for of_seeds in histories.values()):
         caption += (
@@ -165,11 +169,12 @@ def _representations(views, plain_views):
             problems[name] = str(error)
     if not planes:
         raise ValueError("; ".join(dict.fromkeys(problems.values())))
-    shown = next(len(plane) for points in planes.values() for plane in points.values())
+    kinds = " and ".join(dict.fromkeys(subspace for points in planes.values() for subspace, _ in points))
+    counts = dict.fromkeys(str(len(plane)) for points in planes.values() for plane in points.values())
     caption = (
-        f"t-SNE of the {' and '.join(dict.fromkeys(s for points in planes.values() for s, _ in points))} "
-        f"representations (the paper's Figure 4), {shown:,} utterances, each panel in a plane of its own; perplexity "
-        "30 or what few vectors allow, PCA to begin with, seed 0. Distances between panels mean nothing."
+        f"t-SNE of the {kinds} representations (the paper's Figure 4) of {' and '.join(counts)} utterances, each panel "
+        "in a plane of its own; perplexity 30 or what few vectors allow, PCA to begin with, seed 0. Distances between "
+        "heaps mean little, and between panels nothing."
     )
     caption += "".join(f" Left out: {name}, {problem}." for name, problem in problems.items())
     return plot_representations(planes, "; ".join(dict.fromkeys(view.title for _, view in named))), caption
@@ -178,7 +183,7 @@ def _representations(views, plain_views):
 def _attention(group, view):
     seen = [view]
     if view.split == "test":
-        seen += [RunView(run) for run in group.runs[1:]]
+        seen += [view.of(run) for run in group.runs[1:]]
     attention = np.mean([of_run.attention[0] for of_run in seen], axis=0)
     title = view.title
     if len(seen) > 1:

@@ -40,7 +40,7 @@ def plot_attention(attention, token_names, title=None):
     cell = (width - 1.2) * 72 / size  # points
     decimals = 2 if size > 8 else 3
     texts = [[f"{value:.{decimals}f}".removeprefix("0") for value in row] for row in attention]
-    if cell > 10:
+    if cell > 15:
         write_cells(axes, attention, texts, image, min(6.5, cell / 3))
     modalities = [plain(modality) for _, modality in token_names]
     axes.set_xticks(range(size), modalities, rotation=45, ha="right", rotation_mode="anchor")

@@ -117,14 +117,15 @@ def _summary(groups, written, datasets):
 
 
 def _warning(written):
-    is_synthetic = any(
-        run["data"].get("synthetic") or run["settings"]["dataset"].startswith("synthetic")
-        for of_group in written.values()
-        for run in of_group
-    )
-    if not is_synthetic:
+    made_up = [
+        run["settings"]["dataset"]
+        for run in _distinct(written, lambda run: run)
+        if run["data"].get("synthetic") or run["settings"]["dataset"].startswith("synthetic")
+    ]
+    if not made_up:
         return None
-    text = "Numbers here are of SYNTHETIC data, made by a program: they say nothing about people."
+    names = " and ".join(dict.fromkeys(made_up))
+    text = f"{names} is SYNTHETIC data, made by a program: numbers on it say nothing about people."
     return tag("p", tag("strong", text), class_="warning", role="note")
 
 
@@ -191,10 +192,11 @@ def _mean(name, values):
 
 def _figures(drawings):
     parts = []
-    for group in dict.fromkeys(drawing.group for drawing in drawings):
+    groups = dict.fromkeys(drawing.group for drawing in drawings)
+    for group in sorted(groups, key=lambda name: name is not None):  # those of all models first
         shown = [drawing for drawing in drawings if drawing.group == group and not drawing.problem]
         if shown:
-            parts.append(tag("h3", group) if group else None)
+            parts.append(tag("h3", group or "All models") if len(groups) > 1 else None)
             parts.append(tag("div", [_figure(drawing) for drawing in shown], class_="figures"))
     if missing := [drawing for drawing in drawings if drawing.problem]:
         names = [f"{drawing.name} of {drawing.group}" if drawing.group else drawing.name for drawing in missing]
