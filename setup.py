@@ -18,6 +18,7 @@ TORCH = ["torch>=2.6"]
 JAX = ["jax>=0.6"]
 BAYESIAN = ["scikit-learn>=1.5", "scipy>=1.13"]  # KerasTuner's Bayesian search needs them.
 ONNX = ["onnxruntime>=1.20", "tf2onnx>=1.17"]  # Keras's exporter needs tf2onnx; what it wrote is tried.
+PLOTS = ["scikit-learn>=1.5"]  # t-SNE, for one figure of seven.
 TEST = [
     "dill>=0.3.8",  # tfds.testing imports it and does not declare it.
     "hypothesis>=6.100",
@@ -38,7 +39,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["keras_misa", "keras_misa.*"]) + DATASETS,
     package_dir={"keras_misa.datasets": "datasets"},
-    package_data={"": ["*.md", "*.bib", "*.txt", "*.json", "dummy_data/*", "dummy_data/**/*"]},
+    package_data={"": ["*.css", "*.md", "*.bib", "*.txt", "*.json", "dummy_data/*", "dummy_data/**/*"]},
     install_requires=[
         "h5py>=3.11",  # Computational sequences are HDF5; Keras needs it too.
         "importlib_resources>=6.0",  # TFDS builders inside a package need it and do not declare it.
@@ -59,9 +60,10 @@ setup(
         "bayesian": BAYESIAN,
         "jax": JAX,
         "onnx": ONNX,
+        "plots": PLOTS,
         "torch": TORCH,
         "test": TEST + BAYESIAN,
-        "all": BAYESIAN + JAX + ONNX + TORCH + TEST,
+        "all": BAYESIAN + JAX + ONNX + PLOTS + TORCH + TEST,
     },
     entry_points={"console_scripts": ["keras-misa = keras_misa.cli:main"]},
     classifiers=[

@@ -21,7 +21,9 @@ __all__ = [
     "metrics",
     "models",
     "optimizers",
+    "plots",
     "presets",
+    "reports",
     "serving",
     "tuning",
 ]

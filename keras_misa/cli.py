@@ -119,6 +119,9 @@ def _make_parser():
     _add_data_arguments(evaluate)
 
     _add_compare_command(commands)
+
+    _add_picture_commands(commands)
+
     _add_export_command(commands)
 
     predict = commands.add_parser(
@@ -198,6 +201,38 @@ def _add_compare_command(commands):
         "--out", metavar="BASE", help="write the tables as BASE.md, .csv and .tex, the tests as BASE-tests.*"
     )
     compare.add_argument("--force", action="store_true", help="replace these files if they exist")
+
+
+def _add_picture_commands(commands):
+    plot = commands.add_parser(
+        "plot",
+        help="draw a run's figures",
+        description="Draw the paper's figures, and what an engineer wants, of one or several models, as PNG (300 dpi) "
+        "and SVG: topology (Figure 6), regularisers (3), representations (4), attention (5), predictions, confusion, "
+        "errors. See docs/figures.md.",
+    )
+    plot.set_defaults(command=_plot)
+    plot.add_argument("--out", metavar="DIR", help="folder to write (default: figures, in the first RUN)")
+
+    report = commands.add_parser(
+        "report",
+        help="write runs as one HTML page",
+        description="Write runs as one HTML page that needs no other file: results, figures, configuration, data, and "
+        "how to repeat it. See docs/figures.md.",
+    )
+    report.set_defaults(command=_report)
+    report.add_argument("--out", metavar="FILE", required=True, help="HTML file to write, replaced if it is there")
+    report.add_argument("--title", help="over the page (default: names of the models and of the data)")
+    for parser in (plot, report):
+        parser.add_argument(
+            "runs", nargs="+", metavar="RUN", help="folder that `train` wrote, or one with seed-<n>/ of several seeds"
+        )
+        parser.add_argument("--figures", type=_names, metavar="NAMES", help="comma-separated (default: all)")
+        parser.add_argument("--split", default="test", choices=("train", "validation", "test"), help="default test")
+        parser.add_argument(
+            "--without", metavar="RUN", help="a model trained without regularisers, to show beside the representations"
+        )
+        _add_data_arguments(parser)
 
 
 def _add_export_command(commands):
@@ -575,6 +610,30 @@ def _compare(runs, out, force, **settings):
     if out:
         written = [str(path) for name, table in tables.items() for path in table.write(name)]
         print(f"Written to {', '.join(written)}")
+
+
+def _plot(**settings):
+    prepare_libraries()
+    logging.getLogger("keras_misa").setLevel(logging.WARNING)
+    from keras_misa.plots import draw_figures
+
+    paths, skipped = draw_figures(**settings)
+    for path in paths:
+        print(path)
+    for name, reason in skipped.items():
+        print(f"No {name}: {reason}")
+    if not paths:
+        raise ValueError(f"Nothing could be drawn. Received: RUN={settings['runs']}")
+
+
+def _report(**settings):
+    prepare_libraries()
+    logging.getLogger("keras_misa").setLevel(logging.WARNING)
+    from keras_misa.reports import write_report
+
+    for name, reason in write_report(**settings).items():
+        print(f"No {name}: {reason}")
+    print(f"Written to {settings['out']}")
 
 
 def _export(path, out, onnx, describe, **settings):

@@ -59,3 +59,39 @@ def write_bert(folder):
     keras_nlp.models.BertBackbone(len(PIECES), 2, 2, 8, 16, max_sequence_length=24).save_to_preset(folder)
     keras_nlp.models.BertTokenizer(vocabulary=PIECES, lowercase=True).save_to_preset(folder)
     return folder
+
+
+def write_results(folder, labels, predictions, class_names=None, epochs=3, seed=0):
+    """Add what `train` writes of the test split and of the epochs to a run of `write_run`.
+
+    Args:
+        folder: of the run.
+        labels: `(rows,)`, scores or names of classes.
+        predictions: as many.
+        class_names: of a classifier.
+        epochs: rows of `history.csv`.
+        seed: of the numbers in it.
+
+    Returns:
+        The attention that stands in `explanation.json`, `(tokens, tokens)`.
+    """
+    rng = np.random.default_rng(seed)
+    rows = [f"id{n},video{n},{y},{p}" for n, (y, p) in enumerate(zip(labels, predictions, strict=True))]
+    (folder / "predictions.csv").write_text("\n".join(["segment_id,video_id,label,prediction", *rows]) + "\n")
+    losses = ("similarity", "difference", "reconstruction", "task")
+    columns = ["epoch", *losses, *(f"val_{name}" for name in losses)]
+    lines = [",".join(map(str, [epoch + 1, *rng.random(8) + 1 / (epoch + 1)])) for epoch in range(epochs)]
+    (folder / "history.csv").write_text("\n".join([",".join(columns), *lines]) + "\n")
+    modalities = [*read_modalities(folder)]
+    tokens = [f"{subspace} {modality}" for subspace in ("shared", "private") for modality in modalities]
+    attention = rng.dirichlet(np.ones(len(tokens)), len(tokens))
+    explanation = {t: dict(zip(tokens, row.tolist(), strict=True)) for t, row in zip(tokens, attention, strict=True)}
+    (folder / "explanation.json").write_text(json.dumps({"attention": explanation}))
+    metrics = {"accuracy": 0.5 + 0.01 * seed} if class_names else {"mae": 0.9 + 0.1 * seed, "acc7": 0.25}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    return attention
+
+
+def read_modalities(folder):
+    """Names of the modalities of a run."""
+    return keras.models.load_model(folder / "model.keras").backbone.modalities

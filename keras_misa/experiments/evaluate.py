@@ -37,11 +37,38 @@ def evaluate(run, split="test", manual_dir=None, data_dir=None, console=None, di
         keras_misa.experiments.evaluate("runs/first")["mae"]
         ```
     """
-    from keras_misa.data import prepare_dataset
     from keras_misa.experiments.text import load_text
 
+    check_dialect(read_run(run)[0], dialect)
+    config = find_data(run, manual_dir, data_dir)
+    model = load_run_model(run)
+    examples = collect_examples(config, split)
+    predictions = model.predict(load_split(config, split, load_text(run)), verbose=0)
+    metrics = compute_metrics(config, examples["label"], predictions, dialect)
+    if console:
+        title = split_title(config, split, examples) + (f", as in the {dialect} dialect" if dialect != "paper" else "")
+        console.print(metrics_table(metrics, title, best_reachable(config, examples, dialect)))
+    return metrics
+
+
+def find_data(run, manual_dir=None, data_dir=None):
+    """A run's configuration, with the places where its data lies now; warns if that is other data.
+
+    Args:
+        run: folder that `train` wrote.
+        manual_dir: where the data's files lie now, if not where they lay at training.
+        data_dir: where the prepared data lies now, likewise.
+
+    Returns:
+        Dict of `make_config`.
+
+    Raises:
+        FileNotFoundError: If the folder is not a finished run.
+        ValueError: If the data is nowhere.
+    """
+    from keras_misa.data import prepare_dataset
+
     config, written = read_run(run)
-    check_dialect(config, dialect)
     if manual_dir is None and config["manual_dir"] and pathlib.Path(config["manual_dir"]).is_dir():
         manual_dir = config["manual_dir"]  # else what was prepared of it
     config.update(manual_dir=manual_dir, data_dir=data_dir or config["data_dir"])
@@ -51,14 +78,7 @@ def evaluate(run, split="test", manual_dir=None, data_dir=None, console=None, di
     )
     if now != then:
         _logger.warning("These are not the files that the run was trained on. Then: %s. Now: %s.", then, now)
-    model = load_run_model(run)
-    examples = collect_examples(config, split)
-    predictions = model.predict(load_split(config, split, load_text(run)), verbose=0)
-    metrics = compute_metrics(config, examples["label"], predictions, dialect)
-    if console:
-        title = split_title(config, split, examples) + (f", as in the {dialect} dialect" if dialect != "paper" else "")
-        console.print(metrics_table(metrics, title, best_reachable(config, examples, dialect)))
-    return metrics
+    return config
 
 
 def load_split(config, split, text, **kwargs):

@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 
-from keras_misa.experiments.evaluate import collect_examples, load_split
-from keras_misa.experiments.load_run import load_run_model, read_run
+from keras_misa.experiments.evaluate import collect_examples, find_data, load_split
+from keras_misa.experiments.load_run import load_run_model
 from keras_misa.experiments.report import HEADINGS, cell, dataset_title
 from keras_misa.experiments.result_table import ResultTable
 from keras_misa.experiments.task_metrics import compute_metrics
@@ -73,8 +73,7 @@ def _evaluate_group(group, split, rates, manual_dir, data_dir):
 def _evaluate_run(run, split, rates, manual_dir, data_dir):
     from keras_misa.experiments.text import load_text
 
-    config, _ = read_run(run)
-    config.update(manual_dir=manual_dir or config["manual_dir"], data_dir=data_dir or config["data_dir"])
+    config = find_data(run, manual_dir, data_dir)
     model, text = load_run_model(run), load_text(run)
     labels = collect_examples(config, split)["label"]
 
