@@ -57,7 +57,7 @@ CASES = {
         {"visual": SEQUENCE, "acoustic": SEQUENCE},
     ),
 }
-OTHERS = {"Penalty", "MISATask", "replace_encoder"}  # no layer that can be made
+OTHERS = {"Penalty", "MISATask", "UtteranceTask", "replace_encoder"}  # no layer that can be made
 
 
 def test_no_public_layer_is_missing():
@@ -71,7 +71,7 @@ def case(request):
 
 def in_model(layer, inputs):
     """A functional model around the layer, with a flat list of outputs; a task stays itself."""
-    if isinstance(layer, models.MISATask):
+    if isinstance(layer, models.UtteranceTask):
         return layer
     if hasattr(layer, "make_inputs"):
         symbolic = layer.make_inputs("x")
@@ -92,7 +92,7 @@ def test_configuration(case):
 def test_keras_file(case, tmp_path):
     make, inputs = case
     model = in_model(make(), inputs)
-    x = inputs if isinstance(model, models.MISATask) else [inputs]
+    x = inputs if isinstance(model, models.UtteranceTask) else [inputs]
     model.save(tmp_path / "model.keras")
     other = keras.models.load_model(tmp_path / "model.keras")
     assert_equal(to_numpy(other(x)), to_numpy(model(x)), atol=0)
@@ -104,7 +104,7 @@ def test_saved_model(case, tmp_path):
 
     make, inputs = case
     model = in_model(make(), inputs)
-    x = inputs if isinstance(model, models.MISATask) else [inputs]
+    x = inputs if isinstance(model, models.UtteranceTask) else [inputs]
     model.export(tmp_path / "saved", verbose=False)
     loaded = tf.saved_model.load(tmp_path / "saved")
     served, expected = loaded.serve(x), model(x, training=False)
@@ -114,7 +114,7 @@ def test_saved_model(case, tmp_path):
     ]
     assert len(nodes) > 0
     assert not [node.name for node in nodes if node.op.startswith("Assign")]
-    if isinstance(model, models.MISATask):
+    if isinstance(model, models.UtteranceTask):
         assert not [node.name for node in nodes if any(penalty.name in node.name for penalty in model.penalties)]
 
 
