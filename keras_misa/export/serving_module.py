@@ -16,7 +16,7 @@ class Forward(tf.Module):
     """A model's inference, traced once.
 
     Args:
-        model: a `MISARegressor` or `MISAClassifier`.
+        model: a `MISARegressor`, `MISAClassifier` or baseline.
     """
 
     def __init__(self, model):
@@ -25,6 +25,7 @@ class Forward(tf.Module):
         self.weights = [variable.value for variable in inference.variables]
         self.token_names = [f"{subspace} {modality}" for subspace, modality in model.token_names]
         self.subspaces = {name: list(part) for name, part in inference.output.items() if isinstance(part, dict)}
+        self.has_attention = "attention" in inference.output
         specs = keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), inference.input)
 
         def forward(batch):
@@ -38,7 +39,7 @@ class Forward(tf.Module):
 
 
 class ServingModule(tf.Module):
-    """A model with the signatures `serving_default`, `representations`, `explain` and `encoded`.
+    """A model with the signatures `serving_default` and `encoded`, and `representations` and `explain` if it has any.
 
     Every answer has a row for each utterance of the request, and a string `problem`, which is empty or says why there
     is no answer for the row. A row has no influence on another.
@@ -55,12 +56,12 @@ class ServingModule(tf.Module):
         self.outputs = outputs
         self._forward = forward
         self.resources = [resource for part in inputs.values() for resource in part.resources]
-        self.functions = {
-            "serving_default": functools.partial(self._answer, self._score),
-            "representations": functools.partial(self._answer, self._represent),
-            "explain": functools.partial(self._answer, self._explain),
-            ENCODED: functools.partial(self._answer, self._score, encoded=True),
-        }
+        self.functions = {"serving_default": functools.partial(self._answer, self._score)}
+        if forward.subspaces:
+            self.functions["representations"] = functools.partial(self._answer, self._represent)
+        if forward.has_attention:
+            self.functions["explain"] = functools.partial(self._answer, self._explain)
+        self.functions[ENCODED] = functools.partial(self._answer, self._score, encoded=True)
 
     def signatures(self):
         """Dict, name → concrete function."""
