@@ -102,8 +102,8 @@ def _of_baseline(model, config, overrides):
     useless = MISA_SETTINGS - set(defaults) | {"protocol", "bert_cache"}  # the published code is MISA's
     if not takes_means(model):
         useless.add("averaged")
-    nothing = {"protocol": "default", "bert_cache": False, "averaged": ()}
-    if wrong := sorted(name for name in useless if overrides.get(name) not in (None, nothing.get(name))):
+    nothing = {"protocol": ("default",), "bert_cache": (False,), "averaged": ((), [])}
+    if wrong := sorted(name for name in useless if overrides.get(name) not in (None, *nothing.get(name, ()))):
         received = ", ".join(f"{name}={overrides[name]!r}" for name in (*wrong, "model"))
         raise ValueError(
             f"{' and '.join(wrong)} would have no effect here; the model's own settings are {sorted(defaults)}. "

@@ -26,6 +26,7 @@ class Forward(tf.Module):
         self.token_names = [f"{subspace} {modality}" for subspace, modality in model.token_names]
         self.subspaces = {name: list(part) for name, part in inference.output.items() if isinstance(part, dict)}
         self.has_attention = "attention" in inference.output
+        self.needs_alignment = model.needs_alignment
         specs = keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), inference.input)
 
         def forward(batch):
@@ -115,6 +116,11 @@ class ServingModule(tf.Module):
         checks = [tf.debugging.assert_equal(n, counts[first], message.format(m)) for m, n in counts.items()]
         with tf.control_dependencies(checks):  # else an op that needs it may be the first to fail
             problem = combine_problems([tf.identity(problems) for _, _, problems in parts.values()])
+        if self._forward.needs_alignment:
+            steps = tf.stack([lengths for _, lengths, _ in parts.values()], axis=1)
+            unequal = tf.reduce_any((steps > 0) & (steps != tf.reduce_max(steps, axis=1, keepdims=True)), axis=1)
+            message = "modalities are not aligned; expected as many steps in each"
+            problem = tf.where((problem == "") & unequal, message, problem)
         if all(part.may_miss for part in self._inputs.values()):
             total = tf.add_n([lengths for _, lengths, _ in parts.values()])
             problem = tf.where((problem == "") & (total == 0), "no modality at all; expected at least one", problem)
