@@ -410,12 +410,11 @@ def test_gradients_are_finite_and_reach_every_weight(name):
 
 def test_learns_a_batch_by_heart_and_logs_its_terms(name):
     quiet = {n: 0.0 for n in inspect.signature(type(make(name)).__init__).parameters if n.endswith("dropout")}
-    model = make(name, **quiet, **({"l2": 0.0} if name == "tfn" else {}))
-    model.compile(keras.optimizers.Adam(0.02))
-    batch = make_batch()
-    history = model.fit(batch, LABELS, validation_data=(batch, LABELS), epochs=60, verbose=0).history
-    terms = {"task", *(penalty.name for penalty in model.penalties)}
-    assert {"loss", "val_loss", *terms, *(f"val_{term}" for term in terms), "val_mae"} <= set(history)
+    wide = {"tfn": {"units": 4, "head_dim": 16, "l2": 0.0}}  # of two or three units ReLU may kill all
+    model = make(name, **quiet, **wide.get(name, {}))
+    model.compile(keras.optimizers.Adam(0.03))
+    history = model.fit(make_batch(), LABELS, epochs=40, verbose=0).history
+    assert {"loss", "task", "mae", *(penalty.name for penalty in model.penalties)} <= set(history)
     assert np.isfinite(history["loss"]).all()
     assert history["task"][-1] < 0.2 * history["task"][0]
     if model.penalties:
