@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import functools
+import json
 import logging
 import os
 import pathlib
@@ -81,6 +82,21 @@ def _make_parser():
         help="train from K seeds, --seed and those after it, each a run, and summarise",
     )
     _add_training_arguments(train)
+    train.add_argument(
+        "--model",
+        choices=("misa", "tfn", "lmf", "mfm", "mfn", "mult", "ef_lstm", "lf_lstm"),
+        help="misa (default), or a baseline, with its paper's hyper-parameters; see docs/baselines.md",
+    )
+    train.add_argument(
+        "--set",
+        dest="assignments",
+        type=_assignment,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help='any other setting by its name, such as a baseline\'s rank=8 or units={"text":64,"visual":16}; may be '
+        "repeated",
+    )
 
     ablate = commands.add_parser(
         "ablate",
@@ -465,6 +481,16 @@ def _add_dialect(parser):
     )
 
 
+def _assignment(text):
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE. Received: {text!r}")
+    try:
+        return name.replace("-", "_"), json.loads(value)
+    except ValueError:
+        return name.replace("-", "_"), value
+
+
 def _names(text):
     return () if text == "none" else tuple(name.strip() for name in text.split(","))
 
@@ -523,8 +549,11 @@ def _download_dataset(name, out):
     print(f"{len(paths)} files in {out}. Next: keras-misa datasets build {name} --manual-dir {out}")
 
 
-def _train(quiet, preset, seeds, **settings):
+def _train(quiet, preset, seeds, assignments, **settings):
     settings = {name: value for name, value in settings.items() if value is not None}
+    if twice := [name for name, _ in assignments if name in settings]:
+        raise ValueError(f"A setting is given once. Received: {', '.join(twice)} as an option and by --set")
+    settings.update(assignments)
     if preset is not None:
         settings = _read_preset(preset) | settings
     prepare_libraries()

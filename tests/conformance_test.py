@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 from oracles import assert_equal, dtype_of, sequence, to_numpy
 
-from keras_misa import layers, metrics, models
+from keras_misa import baselines, layers, metrics, models
 
 pytestmark = pytest.mark.backends
 VECTORS = {m: np.random.default_rng(i).random((4, 6)).astype("float32") for i, m in enumerate(("text", "visual"))}
 REPRESENTATIONS = {name: VECTORS for name in ("projected", "shared", "private")}
 SEQUENCE = keras.tree.map_structure(np.nan_to_num, sequence(3, [4, 1, 2, 3]))
+PIECES = {"values": np.array([[2, 5, 3], [2, 3, 0]]), "lengths": np.array([3, 2])}
 WORDS = {"values": np.array([[1, 2], [3, 0]], "int32"), "lengths": np.array([2, 1], "int32")}
 
 
@@ -19,11 +20,19 @@ def _backbone(dtype=None, **kwargs):
     return models.MISABackbone(encoders, hidden_dim=4, dtype=dtype)
 
 
-def _bert(**kwargs):
+def _bert(layer, **kwargs):
     import keras_nlp
 
     backbone = keras_nlp.models.BertBackbone(30, 1, 2, 8, 16, max_sequence_length=6)
-    return layers.BertEncoder(backbone, **kwargs)
+    return layer(backbone, **kwargs)
+
+
+def _baseline(name, **kwargs):
+    def make(dtype=None):
+        encoders = {m: layers.StepEncoder(3, dtype=dtype) for m in ("visual", "acoustic")}
+        return getattr(baselines, name)(encoders, num_outputs=2, predicts="classes", dtype=dtype, **kwargs)
+
+    return make, {"visual": SEQUENCE, "acoustic": SEQUENCE}
 
 
 CASES = {
@@ -31,10 +40,8 @@ CASES = {
         lambda **k: layers.AdversarialSimilarityPenalty(("visual", "text"), 0.2, "tanh", 0.3, 2.0, **k),
         REPRESENTATIONS,
     ),
-    "BertEncoder": (
-        _bert,
-        {"values": np.array([[2, 5, 3], [2, 3, 0]]), "lengths": np.array([3, 2])},
-    ),
+    "BertEncoder": (lambda **k: _bert(layers.BertEncoder, **k), PIECES),
+    "BertStepEncoder": (lambda **k: _bert(layers.BertStepEncoder, **k), PIECES),
     "MMDSimilarityPenalty": (lambda **k: layers.MMDSimilarityPenalty(0.2, **k), REPRESENTATIONS),
     "DifferencePenalty": (lambda **k: layers.DifferencePenalty(0.2, reduction="sum", **k), REPRESENTATIONS),
     "ModalityFusion": (
@@ -44,8 +51,10 @@ CASES = {
     "ReconstructionPenalty": (lambda **k: layers.ReconstructionPenalty(0.2, True, **k), REPRESENTATIONS),
     "SharedPrivateProjection": (lambda **k: layers.SharedPrivateProjection(5, activation="tanh", **k), VECTORS),
     "SimilarityPenalty": (lambda **k: layers.SimilarityPenalty(0.2, 3, (-1.0, 1.0), **k), REPRESENTATIONS),
+    "StepEncoder": (lambda **k: layers.StepEncoder(3, **k), SEQUENCE),
     "UtteranceEncoder": (lambda **k: layers.UtteranceEncoder(3, units=2, epsilon=1e-3, cell="gru", **k), SEQUENCE),
     "MeanEncoder": (lambda **k: layers.MeanEncoder(3, **k), SEQUENCE),
+    "WordStepEncoder": (lambda **k: layers.WordStepEncoder(5, 3, trainable_embeddings=False, **k), WORDS),
     "WordUtteranceEncoder": (lambda **k: layers.WordUtteranceEncoder(5, 3, trainable_embeddings=False, **k), WORDS),
     "MISABackbone": (_backbone, {"visual": SEQUENCE, "acoustic": SEQUENCE}),
     "MISARegressor": (
@@ -56,12 +65,25 @@ CASES = {
         lambda **k: models.MISAClassifier(_backbone(**k), num_outputs=3, feedforward_dim=8),
         {"visual": SEQUENCE, "acoustic": SEQUENCE},
     ),
+    "EarlyFusionLSTM": _baseline("EarlyFusionLSTM", units=3, dropout=0.3),
+    "LateFusionLSTM": _baseline("LateFusionLSTM", units={"visual": 2, "acoustic": 3}, hidden_dim=4),
+    "TensorFusionNetwork": _baseline("TensorFusionNetwork", units=2, head_dim=4, averaged=("visual",), l2=0.1),
+    "LowRankFusion": _baseline("LowRankFusion", units=2, rank=3, averaged=("acoustic",)),
+    "MemoryFusionNetwork": _baseline(
+        "MemoryFusionNetwork", units=2, memory_dim=3, attention_dim=4, proposal_dim=3, gate_dim=2, head_dim=3
+    ),
+    "MultimodalTransformer": _baseline(
+        "MultimodalTransformer", hidden_dim=4, num_heads=2, num_layers=1, kernel_size=3, causal=False
+    ),
+    "FactorizedMultimodalModel": _baseline(
+        "FactorizedMultimodalModel", multimodal_encoder="lstm", units=2, latent_dim=3, factor_dim=2
+    ),
 }
-OTHERS = {"Penalty", "MISATask", "replace_encoder"}  # no layer that can be made
+OTHERS = {"Penalty", "MISATask", "UtteranceTask", "replace_encoder"}  # no layer that can be made
 
 
 def test_no_public_layer_is_missing():
-    assert set(CASES) == {*layers.__all__, *models.__all__} - OTHERS
+    assert set(CASES) == {*layers.__all__, *models.__all__, *baselines.__all__} - OTHERS
 
 
 @pytest.fixture(params=CASES)
@@ -71,7 +93,7 @@ def case(request):
 
 def in_model(layer, inputs):
     """A functional model around the layer, with a flat list of outputs; a task stays itself."""
-    if isinstance(layer, models.MISATask):
+    if isinstance(layer, models.UtteranceTask):
         return layer
     if hasattr(layer, "make_inputs"):
         symbolic = layer.make_inputs("x")
@@ -92,7 +114,7 @@ def test_configuration(case):
 def test_keras_file(case, tmp_path):
     make, inputs = case
     model = in_model(make(), inputs)
-    x = inputs if isinstance(model, models.MISATask) else [inputs]
+    x = inputs if isinstance(model, models.UtteranceTask) else [inputs]
     model.save(tmp_path / "model.keras")
     other = keras.models.load_model(tmp_path / "model.keras")
     assert_equal(to_numpy(other(x)), to_numpy(model(x)), atol=0)
@@ -104,7 +126,7 @@ def test_saved_model(case, tmp_path):
 
     make, inputs = case
     model = in_model(make(), inputs)
-    x = inputs if isinstance(model, models.MISATask) else [inputs]
+    x = inputs if isinstance(model, models.UtteranceTask) else [inputs]
     model.export(tmp_path / "saved", verbose=False)
     loaded = tf.saved_model.load(tmp_path / "saved")
     served, expected = loaded.serve(x), model(x, training=False)
@@ -114,7 +136,7 @@ def test_saved_model(case, tmp_path):
     ]
     assert len(nodes) > 0
     assert not [node.name for node in nodes if node.op.startswith("Assign")]
-    if isinstance(model, models.MISATask):
+    if isinstance(model, models.UtteranceTask):
         assert not [node.name for node in nodes if any(penalty.name in node.name for penalty in model.penalties)]
 
 

@@ -17,7 +17,10 @@ def make_model(data, config=None):
         config: dict of `make_config`, if it is not that of the data.
 
     Returns:
-        A compiled `MISARegressor` or `MISAClassifier`.
+        What `build_model` gives.
+
+    Raises:
+        ValueError: If the model needs modalities that are aligned, and they are not.
     """
     import keras
 
@@ -26,7 +29,28 @@ def make_model(data, config=None):
     config = config or data.config
     keras.utils.set_random_seed(config["seed"])  # whatever was computed so far
     text_encoder = data.text and data.text.make_encoder(config["dtype"])
-    return build_model(config, data.dims, text_encoder, data.steps_per_epoch)
+    model = build_model(config, data.dims, text_encoder, data.steps_per_epoch)
+    if model.needs_alignment:
+        _check_alignment(config, data)
+    return model
+
+
+def _check_alignment(config, data):
+    """Raise if the modalities of an utterance have steps in different numbers; one that is missing may have none."""
+    for split, batches in data.batches.items():
+        parts = [{m: np.asarray(part["lengths"]) for m, part in batch.items()} for batch, _ in batches]
+        lengths = {m: np.concatenate([part[m] for part in parts]) for m in parts[0]}
+        table = np.stack(list(lengths.values()), axis=1)
+        wrong = np.flatnonzero(((table != table.max(axis=1, keepdims=True)) & (table > 0)).any(axis=1))
+        if len(wrong):
+            example = ", ".join(f"{m} {numbers[wrong[0]]}" for m, numbers in lengths.items())
+            raise ValueError(
+                f"The model {config['model']!r} reads the modalities side by side, step by step: they must be aligned. "
+                "BERT's word pieces are not aligned with anything; the models mult, tfn, lmf and lf_lstm, and mfm with "
+                "multimodal_encoder=lstm, need not be. "
+                f"Received: {len(wrong)} of {len(table)} utterances of {split} with modalities of different lengths, "
+                f"such as {data.examples[split]['segment_id'][wrong[0]]}: {example}"
+            )
 
 
 def fit_model(model, data, folder, console=None, config=None, tensorboard=True):

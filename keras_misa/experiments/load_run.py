@@ -37,7 +37,8 @@ def read_run(run):
     is_complete = isinstance(written, dict) and {"settings", "data"} <= set(written)
     if not is_complete or "dataset" not in written["settings"]:
         raise ValueError(f"{run / 'config.json'} is damaged: expected the settings and data of a run.")
-    return {**make_config(written["settings"]["dataset"]), **written["settings"]}, written
+    settings = written["settings"]
+    return {**make_config(settings["dataset"], model=settings.get("model")), **settings}, written
 
 
 def load_run_model(run):
@@ -47,13 +48,14 @@ def load_run_model(run):
         run: folder that `train` wrote.
 
     Returns:
-        A `MISARegressor` or `MISAClassifier`.
+        A `MISARegressor`, `MISAClassifier` or baseline.
 
     Raises:
         ValueError: If its file is damaged.
     """
     import keras
 
+    import keras_misa.baselines
     import keras_misa.layers
     import keras_misa.models
     import keras_misa.optimizers  # noqa: F401 (Keras finds the classes of a file once they are registered)

@@ -3,12 +3,14 @@
 import math
 import re
 
+from keras_misa.experiments.model_settings import MISA, MISA_SETTINGS, MODELS, model_defaults, takes_means
 from keras_misa.presets import PRESETS
 
 PROTOCOLS = ("default", "reference")
 METRICS = (None, "sentiment", "scores")
 VOCABULARIES = (None, "train", "dataset", "table")
 DEFAULTS = {
+    "model": MISA,  # or a baseline
     "manual_dir": None,
     "data_dir": None,
     "split_by": None,
@@ -41,6 +43,9 @@ DEFAULTS = {
 def make_config(dataset="synthetic_subspaces", **overrides):
     """Defaults, the dataset's preset and your changes, in one flat dict.
 
+    A baseline, `model="tfn"` and so on, has the arguments of its constructor in place of MISA's, with their defaults;
+    batches, optimiser and stopping are the dataset's preset for all models, so that a comparison is fair.
+
     Args:
         dataset: name of a dataset, `"name"` or `"name/form"`. One without a preset takes that of CMU-MOSI.
         **overrides: any of the keys; `None` leaves a value as it is.
@@ -49,14 +54,22 @@ def make_config(dataset="synthetic_subspaces", **overrides):
         Dict with JSON-able values.
 
     Raises:
-        ValueError: If a key or the protocol is unknown, or a number is out of its range.
+        ValueError: If a key, the model or the protocol is unknown, a number is out of its range, or a setting would
+            have no effect.
 
     Example:
         >>> make_config("cmu_mosei", dropout=0.2)["activation"]
         'leaky_relu'
+        >>> make_config("cmu_mosei", model="lmf")["rank"]
+        4
     """
     config = {"dataset": dataset, **DEFAULTS, **PRESETS.get(dataset.split("/")[0], PRESETS["cmu_mosi"])}
-    if unknown := set(overrides) - set(config):
+    model = overrides.get("model") or config["model"]
+    if model not in MODELS:
+        raise ValueError(f"`model` must be one of {MODELS}. Received: model={model!r}")
+    if model != MISA:
+        config = _of_baseline(model, config, overrides)
+    if unknown := set(overrides) - set(config) - MISA_SETTINGS:
         raise ValueError(f"Known settings are {sorted(config)}. Received: {sorted(unknown)}")
     changed = {key for key, value in overrides.items() if value is not None and value != config[key]}
     config.update((key, value) for key, value in overrides.items() if value is not None)
@@ -76,9 +89,30 @@ def make_config(dataset="synthetic_subspaces", **overrides):
     if config["metrics"] not in METRICS:
         raise ValueError(f"`metrics` must be one of {METRICS}. Received: metrics={config['metrics']!r}")
     for name, (is_good, expected) in _RANGES.items():
-        if config[name] is not None and not is_good(config[name]):
+        if config.get(name) is None or (name == "hidden_dim" and model != MISA):
+            continue
+        if not is_good(config[name]):
             raise ValueError(f"`{name}` must be {expected}. Received: {name}={config[name]}")
     return config
+
+
+def _of_baseline(model, config, overrides):
+    """The defaults of a baseline, from those of MISA."""
+    defaults = model_defaults(model)
+    useless = MISA_SETTINGS - set(defaults) | {"protocol", "bert_cache"}  # the published code is MISA's
+    if not takes_means(model):
+        useless.add("averaged")
+    nothing = {"protocol": ("default",), "bert_cache": (False,), "averaged": ((), [])}
+    if wrong := sorted(name for name in useless if overrides.get(name) not in (None, *nothing.get(name, ()))):
+        received = ", ".join(f"{name}={overrides[name]!r}" for name in (*wrong, "model"))
+        raise ValueError(
+            f"{' and '.join(wrong)} would have no effect here; the model's own settings are {sorted(defaults)}. "
+            f"Received: {received}"
+        )
+    config = {name: value for name, value in config.items() if name not in MISA_SETTINGS}
+    # A frozen BERT's mean is computed once for MISA; these models look at each word piece.
+    config.update(defaults, model=model, bert_cache=False)
+    return config if takes_means(model) else {**config, "averaged": ()}
 
 
 def _check_text_settings(config, changed):

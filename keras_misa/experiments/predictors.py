@@ -61,7 +61,18 @@ class RunPredictor:
                 utterance["text"] = self._text.ids(utterance["words"]) if utterance["words"] else np.zeros(0, np.int32)
                 utterance["notes"] += _describe_ids(utterance["text"], self._text)
         predictions = self._model.predict_on_batch(self._make_batch(utterances))
-        return [(prediction_cells(self._config, prediction), "") for prediction in predictions]
+        return [
+            (prediction_cells(self._config, prediction), self._problem(utterance))
+            for prediction, utterance in zip(predictions, utterances, strict=True)
+        ]
+
+    def _problem(self, utterance):
+        """What is wrong with an utterance, an empty string if nothing is."""
+        steps = {m: len(utterance[m]) for m in self._modalities}
+        if not self._model.needs_alignment or len({number for number in steps.values() if number}) < 2:
+            return ""
+        received = ", ".join(f"{number} of {m}" for m, number in steps.items())
+        return f"modalities are not aligned; expected as many steps in each, received {received}"
 
     def _make_batch(self, utterances):
         batch = {}

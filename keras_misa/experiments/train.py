@@ -21,13 +21,13 @@ from keras_misa.experiments.task_metrics import compute_metrics
 
 
 def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
-    """Train, evaluate and explain a model, and write a run folder.
+    """Train, evaluate and explain a model, MISA or a baseline, and write a run folder.
 
     The folder holds `config.json`, `tokenizer.json`, `history.csv`, `metrics.json`, `predictions.csv`,
-    `explanation.json`, `model.keras`, `curves.png` and TensorBoard logs. Training stops when the validation task loss
-    (without regularisers) has not improved for `patience` epochs; the best weights are kept. A run that was killed goes
-    on after its last whole epoch when it is started again with the same `output`, and ends as if nothing had happened
-    (to the last bit on TensorFlow; not yet on the other backends).
+    `explanation.json` (of MISA), `model.keras`, `curves.png` and TensorBoard logs. Training stops when the validation
+    task loss (without regularisers) has not improved for `patience` epochs; the best weights are kept. A run that was
+    killed goes on after its last whole epoch when it is started again with the same `output`, and ends as if nothing
+    had happened (to the last bit on TensorFlow; not yet on the other backends).
 
     Args:
         dataset: name of a dataset; the built-in synthetic one by default.
@@ -100,10 +100,11 @@ def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
     console.print(metrics_table(metrics, split_title(config, "test", examples["test"]), best))
     if best:
         console.print(f"MAE is {metrics['mae'] / best['mae'] - 1:+.1%} from the best reachable one.", highlight=False)
-    explanation = _explain(model, dims, batches, examples)
-    write_json(output / "explanation.json", explanation)
-    for name, scores in explanation.items():
-        console.print(scores_table(scores, EXPLANATIONS[name]))
+    if hasattr(model, "explain"):
+        explanation = _explain(model, dims, batches, examples)
+        write_json(output / "explanation.json", explanation)
+        for name, scores in explanation.items():
+            console.print(scores_table(scores, EXPLANATIONS[name]))
     write_json(output / "metrics.json", metrics)  # the last file: a run that has it is finished
     remove_checkpoint(output)
     console.print(f"Written to {output}", highlight=False)

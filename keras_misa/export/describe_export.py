@@ -54,8 +54,9 @@ def export_readme(description):
     lines = [
         f"# {description['name']}",
         "",
-        f"A MISA model, trained on {description['trained_on']} (seed {description['seed']}), exported by keras_misa "
-        f"{description['versions']['keras_misa']} with TensorFlow {description['versions']['tensorflow']}. {needs}",
+        f"A {description.get('model', 'MISA')} model, trained on {description['trained_on']} "
+        f"(seed {description['seed']}), exported by keras_misa {description['versions']['keras_misa']} with TensorFlow "
+        f"{description['versions']['tensorflow']}. {needs}",
         "",
         "A request holds any number of utterances, one in each row. A row that cannot be used has NaN for an answer "
         "and says why in `problem`; the others are what they would be without it. "

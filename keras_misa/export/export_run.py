@@ -144,6 +144,7 @@ class RunSource:
         import tensorflow as tf
 
         import keras_misa
+        from keras_misa.experiments.model_settings import TITLES
 
         signatures = {}
         for signature in module.functions:
@@ -160,6 +161,7 @@ class RunSource:
         outputs = module.outputs
         return {
             "name": name,
+            "model": TITLES[self.config["model"]],
             "flavour": flavour,
             "modalities": {
                 m: {"dim": dim, "kind": "vectors" if dim else "sentence" if flavour == "text" else self._text.unit}

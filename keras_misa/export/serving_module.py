@@ -16,7 +16,7 @@ class Forward(tf.Module):
     """A model's inference, traced once.
 
     Args:
-        model: a `MISARegressor` or `MISAClassifier`.
+        model: a `MISARegressor`, `MISAClassifier` or baseline.
     """
 
     def __init__(self, model):
@@ -25,6 +25,8 @@ class Forward(tf.Module):
         self.weights = [variable.value for variable in inference.variables]
         self.token_names = [f"{subspace} {modality}" for subspace, modality in model.token_names]
         self.subspaces = {name: list(part) for name, part in inference.output.items() if isinstance(part, dict)}
+        self.has_attention = "attention" in inference.output
+        self.needs_alignment = model.needs_alignment
         specs = keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), inference.input)
 
         def forward(batch):
@@ -38,7 +40,7 @@ class Forward(tf.Module):
 
 
 class ServingModule(tf.Module):
-    """A model with the signatures `serving_default`, `representations`, `explain` and `encoded`.
+    """A model with the signatures `serving_default` and `encoded`, and `representations` and `explain` if it has any.
 
     Every answer has a row for each utterance of the request, and a string `problem`, which is empty or says why there
     is no answer for the row. A row has no influence on another.
@@ -55,12 +57,12 @@ class ServingModule(tf.Module):
         self.outputs = outputs
         self._forward = forward
         self.resources = [resource for part in inputs.values() for resource in part.resources]
-        self.functions = {
-            "serving_default": functools.partial(self._answer, self._score),
-            "representations": functools.partial(self._answer, self._represent),
-            "explain": functools.partial(self._answer, self._explain),
-            ENCODED: functools.partial(self._answer, self._score, encoded=True),
-        }
+        self.functions = {"serving_default": functools.partial(self._answer, self._score)}
+        if forward.subspaces:
+            self.functions["representations"] = functools.partial(self._answer, self._represent)
+        if forward.has_attention:
+            self.functions["explain"] = functools.partial(self._answer, self._explain)
+        self.functions[ENCODED] = functools.partial(self._answer, self._score, encoded=True)
 
     def signatures(self):
         """Dict, name → concrete function."""
@@ -114,6 +116,11 @@ class ServingModule(tf.Module):
         checks = [tf.debugging.assert_equal(n, counts[first], message.format(m)) for m, n in counts.items()]
         with tf.control_dependencies(checks):  # else an op that needs it may be the first to fail
             problem = combine_problems([tf.identity(problems) for _, _, problems in parts.values()])
+        if self._forward.needs_alignment:
+            steps = tf.stack([lengths for _, lengths, _ in parts.values()], axis=1)
+            unequal = tf.reduce_any((steps > 0) & (steps != tf.reduce_max(steps, axis=1, keepdims=True)), axis=1)
+            message = "modalities are not aligned; expected as many steps in each"
+            problem = tf.where((problem == "") & unequal, message, problem)
         if all(part.may_miss for part in self._inputs.values()):
             total = tf.add_n([lengths for _, lengths, _ in parts.values()])
             problem = tf.where((problem == "") & (total == 0), "no modality at all; expected at least one", problem)

@@ -113,7 +113,21 @@ class BertEncoder(keras.layers.Layer):
     def build(self, input_shape):
         keep_frozen(self)  # the backbone is built
 
+    def step_encoder(self):
+        """Word piece by word piece, by the same BERT."""
+        from keras_misa.layers.bert_step_encoder import BertStepEncoder
+
+        return BertStepEncoder(
+            self.backbone, self.exact_gelu, self.trainable_from, self.trainable_embeddings, dtype=self.dtype_policy
+        )
+
     def call(self, inputs, training=None):
+        states, padding_mask = self.hidden_states(inputs, training)
+        mask = ops.expand_dims(ops.cast(padding_mask, states.dtype), -1)
+        return ops.sum(states * mask, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1.0)
+
+    def hidden_states(self, inputs, training=None):
+        """BERT's last hidden states `(batch, time, hidden_dim)`, and which of them count, `(batch, time)`, 0 or 1."""
         values, lengths = (ops.cast(inputs[key], "int32") for key in ("values", "lengths"))
         steps = ops.expand_dims(ops.arange(ops.shape(values)[1], dtype="int32"), 0)
         padding_mask = ops.cast(steps < ops.expand_dims(lengths, 1), "int32")
@@ -122,9 +136,7 @@ class BertEncoder(keras.layers.Layer):
             {"token_ids": token_ids, "segment_ids": ops.zeros_like(token_ids), "padding_mask": padding_mask},
             training=training,
         )
-        states = outputs["sequence_output"]
-        mask = ops.expand_dims(ops.cast(padding_mask, states.dtype), -1)
-        return ops.sum(states * mask, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1.0)
+        return outputs["sequence_output"], padding_mask
 
     def compute_output_shape(self, input_shape):
         return (input_shape["values"][0], self.backbone.hidden_dim)

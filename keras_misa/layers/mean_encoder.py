@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_misa.layers.step_encoder import StepEncoder
+
 
 @keras.saving.register_keras_serializable("keras_misa")
 class MeanEncoder(keras.layers.Layer):
@@ -44,6 +46,10 @@ class MeanEncoder(keras.layers.Layer):
             "values": keras.Input((None, self.feature_dim), name=f"{name}_values"),
             "lengths": keras.Input((), dtype="int32", name=f"{name}_lengths"),
         }
+
+    def step_encoder(self):
+        """Step by step, without what this one makes of them."""
+        return StepEncoder(self.feature_dim, dtype=self.dtype_policy)
 
     def build(self, input_shape):
         if len(input_shape["values"]) != 3 or input_shape["values"][2] != self.feature_dim:

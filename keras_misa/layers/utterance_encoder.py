@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_misa.layers._frozen import keep_frozen
+from keras_misa.layers.step_encoder import StepEncoder
 
 CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 
@@ -120,6 +121,10 @@ class UtteranceEncoder(keras.layers.Layer):
     def embed(self, values):
         """Turn the values of real steps into vectors, one axis more for ids; here they are vectors already."""
         return values
+
+    def step_encoder(self):
+        """Step by step, without what this one makes of them."""
+        return StepEncoder(self.feature_dim, dtype=self.dtype_policy)
 
     @staticmethod
     def _spread(mask, values):

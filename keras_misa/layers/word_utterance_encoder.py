@@ -1,9 +1,10 @@
 """Sequence of word ids to one vector: an embedding table, then the sLSTM of equation 1."""
 
 import keras
-from keras import ops
 
+from keras_misa.layers._word_vectors import fill, look_up
 from keras_misa.layers.utterance_encoder import UtteranceEncoder
+from keras_misa.layers.word_step_encoder import WordStepEncoder
 
 
 @keras.saving.register_keras_serializable("keras_misa")
@@ -71,12 +72,16 @@ class WordUtteranceEncoder(UtteranceEncoder):
 
     def embed(self, values):
         """Look the word vectors up."""
-        table = ops.cast(self.embedding.embeddings, self.compute_dtype)
-        if keras.backend.backend() == "tensorflow":
-            from keras_misa._tensorflow import with_dense_gradient
+        return look_up(self.embedding, values)
 
-            table = with_dense_gradient(table)
-        return ops.take(table, ops.cast(values, "int32"), axis=0)
+    def step_encoder(self):
+        """Word by word, with the word vectors as they are now."""
+        encoder = WordStepEncoder(
+            self.vocabulary_size, self.feature_dim, self.trainable_embeddings, dtype=self.dtype_policy
+        )
+        if self.embedding.built:
+            encoder.set_vectors(self.embedding.embeddings)
+        return encoder
 
     def set_vectors(self, vectors):
         """Fill the embedding table, with GloVe vectors for example.
@@ -87,12 +92,7 @@ class WordUtteranceEncoder(UtteranceEncoder):
         Raises:
             ValueError: If the shape is another.
         """
-        expected = (self.vocabulary_size, self.feature_dim)
-        if tuple(vectors.shape) != expected:
-            raise ValueError(f"`vectors` must have the shape {expected}. Received: vectors.shape={vectors.shape}")
-        if not self.embedding.built:
-            self.embedding.build()
-        self.embedding.embeddings.assign(vectors)
+        fill(self.embedding, vectors)
 
     def get_config(self):
         return {

@@ -5,5 +5,6 @@ from keras_misa.models.misa_classifier import MISAClassifier
 from keras_misa.models.misa_regressor import MISARegressor
 from keras_misa.models.misa_task import MISATask
 from keras_misa.models.replace_encoder import replace_encoder
+from keras_misa.models.utterance_task import UtteranceTask
 
-__all__ = ["MISABackbone", "MISAClassifier", "MISARegressor", "MISATask", "replace_encoder"]
+__all__ = ["MISABackbone", "MISAClassifier", "MISARegressor", "MISATask", "UtteranceTask", "replace_encoder"]

@@ -3,9 +3,7 @@
 import functools
 
 import keras
-from keras import ops
 
-from keras_misa._replicas import gather_rows, num_replicas
 from keras_misa.layers import (
     AdversarialSimilarityPenalty,
     DifferencePenalty,
@@ -14,13 +12,12 @@ from keras_misa.layers import (
     ReconstructionPenalty,
     SimilarityPenalty,
 )
-from keras_misa.models._batch import arrange
-from keras_misa.optimizers import FineTuningAdam
+from keras_misa.models.utterance_task import UtteranceTask
 
 BOUNDS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 
 
-class MISATask(keras.Model):
+class MISATask(UtteranceTask):
     r"""Common part of `MISARegressor` and `MISAClassifier`.
 
     The loss is equation 6, $L = L_{task} + α L_{sim} + β L_{diff} + γ L_{recon}$. The logs of `fit` and `evaluate` hold
@@ -112,18 +109,15 @@ class MISATask(keras.Model):
             return head_output(backbone.activation_layer(head_dropout(head_dense(x)))), attention
 
         prediction, attention = predict_from(representations)
-        super().__init__(inputs=backbone.input, outputs=prediction, **kwargs)
+        super().__init__(backbone.input, prediction, penalties, **kwargs)
 
         # === Config ===
         self.dtype_policy = dtype
         self.backbone = backbone
-        self.penalties = penalties
         self.fusion = fusion
         # Functions, for Keras would track, and save, models that are attributes.
         self._make_explainer = functools.cache(lambda: self._explainer(representations, attention))
         self._make_inference_model = functools.cache(lambda: self._without_penalties(predict_from))
-        self._whole_batch_losses = None
-        self._term_trackers = {n: keras.metrics.Mean(name=n) for n in ("task", *(p.name for p in penalties))}
         self.num_outputs = num_outputs
         self.fused = fused
         self.similarity = similarity
@@ -138,95 +132,6 @@ class MISATask(keras.Model):
         self.similarity_bounds = similarity_bounds
         self.difference_reduction = difference_reduction
         self.shared_decoder = shared_decoder
-
-    def compile(self, optimizer="auto", loss="auto", *, metrics="auto", jit_compile=None, **kwargs):
-        """Keras's `compile`, with defaults that need no argument.
-
-        Args:
-            optimizer: `"auto"` is Adam (`keras_misa.optimizers.FineTuningAdam`) with the published code's settings, a
-                constant 1e-4 and gradients clipped by value to ±1; PyTorch's arithmetic has
-                `keras_misa.convert.reference_optimizer()`. For the paper's exponential decay pass
-                `FineTuningAdam(keras.optimizers.schedules.ExponentialDecay(1e-4, steps, rate), clipvalue=1.0)`.
-            loss: `"auto"` is the task's own.
-            metrics: `"auto"` are the paper's for the task, each over the whole split.
-            jit_compile: `None` leaves XLA off on TensorFlow, where it would compile anew for every new length of a
-                batch, and is Keras's `"auto"` elsewhere.
-            **kwargs: see `keras.Model.compile`.
-        """
-        if isinstance(optimizer, str) and optimizer == "auto":
-            optimizer = FineTuningAdam(1e-4, clipvalue=1.0)
-        if isinstance(loss, str) and loss == "auto":
-            loss = self.default_loss()
-        if isinstance(metrics, str) and metrics == "auto":
-            metrics = self.default_metrics()
-        self._jit_compile_is_default = jit_compile is None
-        if jit_compile is None:
-            jit_compile = False if keras.backend.backend() == "tensorflow" else "auto"
-        super().compile(optimizer, loss, metrics=metrics, jit_compile=jit_compile, **kwargs)
-
-    def get_compile_config(self):
-        config = super().get_compile_config()
-        if config and self._jit_compile_is_default:
-            config["jit_compile"] = None  # may be loaded on another backend
-        return config
-
-    def compile_from_config(self, config):
-        # Keras does this itself only where `compile` is its own.
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.optimizer is not None:
-            self.optimizer.build(self.trainable_variables)
-
-    def call(self, inputs, training=None, mask=None, **kwargs):
-        return super().call(arrange(inputs, self.input), training=training, mask=mask, **kwargs)
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        rows = ops.shape(y_pred)[0]
-        if num_replicas() > 1:
-            y, y_pred, sample_weight = self._gather_whole_batch(y, y_pred, sample_weight)
-        total = super().compute_loss(x, y, y_pred, sample_weight, training)
-        # Keras has divided the total by the replicas, and `losses` not.
-        terms = {"task": total * num_replicas() - sum(self.losses)}
-        terms.update((penalty.name, penalty.term) for penalty in self.penalties if penalty.term is not None)
-        self._whole_batch_losses = None
-        for name, term in terms.items():
-            self._term_trackers[name].update_state(ops.stop_gradient(term), sample_weight=rows)
-        return total
-
-    def _gather_whole_batch(self, y, y_pred, sample_weight):
-        """Labels and predictions of all devices, in each of them; the penalties' terms are computed anew from all rows.
-
-        The penalties and the task's loss are functions of the whole batch. What devices compute from their shares is
-        another thing, and the mean of it too.
-        """
-        # From here on the devices take turns, and what layers remember of a call may be another device's.
-        others = [loss for loss in self.losses if all(loss is not penalty.loss for penalty in self.penalties)]
-        representations = self.penalties[0].representations if self.penalties else {}
-        y, y_pred, sample_weight, representations = gather_rows((y, y_pred, sample_weight, representations))
-        for penalty in self.penalties:
-            penalty.term = penalty.compute_term(representations)
-        self._whole_batch_losses = others + [penalty.weight * penalty.term for penalty in self.penalties]
-        return y, y_pred, sample_weight
-
-    @property
-    def losses(self):
-        """What layers have added to the loss, from the whole batch."""
-        return super().losses if self._whole_batch_losses is None else self._whole_batch_losses
-
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Keras's, where it averages a batch over several devices: their shares may be of unequal size."""
-        if iterator is not None and self._distribute_strategy is not None:
-            parts = self._compile_metrics, self._compile_loss, self.optimizer
-            if all(part is None or part.built for part in parts):
-                return  # and take no batch
-            data_batch = self._first_share(iterator)
-            iterator = None
-        super()._maybe_symbolic_build(iterator, data_batch)
-
-    def _first_share(self, iterator):
-        from keras_misa import _tensorflow
-
-        _, _, batches = next(iter(iterator))
-        return _tensorflow.first_share(self.distribute_strategy, next(batches))
 
     def explain(self, x, batch_size=None, verbose=0):
         """Predict, and show what the prediction was made of.
@@ -266,15 +171,6 @@ class MISATask(keras.Model):
         prediction, attention = predict_from(representations)
         return keras.Model(self.input, {"prediction": prediction, "attention": attention, **representations})
 
-    def export(self, filepath, **kwargs):
-        """Keras's `export`, of what a prediction needs and nothing else: no penalties, no decoders.
-
-        Args:
-            filepath: folder to write.
-            **kwargs: see `keras.Model.export`.
-        """
-        return keras.Model(self.input, self.inference_model().output["prediction"]).export(filepath, **kwargs)
-
     @property
     def token_names(self):
         """The vectors that are fused, in order, such as `("shared", "text")`: the axes of the attention."""
@@ -307,12 +203,7 @@ class MISATask(keras.Model):
         config = dict(config)
         for key in ("dtype", "backbone"):
             config[key] = keras.saving.deserialize_keras_object(config[key])
-        # Given to the constructor, it would thaw what is frozen in the parts, and freeze no part.
-        trainable = config.pop("trainable", True)
-        model = cls(**config)
-        if not trainable:
-            model.trainable = False
-        return model
+        return super().from_config(config)
 
 
 def _similarity_penalty(similarity, backbone, weight, num_moments, bounds, dropout):

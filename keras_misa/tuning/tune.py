@@ -8,6 +8,7 @@ import time
 
 from keras_misa._files import read_json, write_json
 from keras_misa.experiments.make_config import make_config
+from keras_misa.experiments.model_settings import MISA
 from keras_misa.tuning.search_progress import SearchProgress
 from keras_misa.tuning.search_spaces import SPACES, grid_size
 
@@ -84,6 +85,8 @@ def tune(
     is_on_cluster = _check_cluster(output, workers)
     settings = {name: value for name, value in settings.items() if value is not None}
     config = make_config(dataset, **settings)
+    if config["model"] != MISA:
+        raise ValueError(f"The spaces that are searched are MISA's. Received: model={config['model']!r}")
     folder = pathlib.Path(output or f"searches/{dataset.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}")
     _check_folder(folder)
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # workers share what the chief does not use

@@ -1,0 +1,97 @@
+"""Sequence of feature vectors as it is, without what stands beyond its end."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("keras_misa")
+class StepEncoder(keras.layers.Layer):
+    """Each step of a sequence as a vector, zeros at and beyond the length.
+
+    What models need that look at steps, not at one vector of an utterance. Every encoder has a method `step_encoder()`
+    that makes the one for its modality.
+
+    Args:
+        feature_dim: size of a vector, such as 47 for the visual features of CMU-MOSI.
+
+    Call arguments:
+        inputs: dict of `values`, `(batch, time, feature_dim)`, and `lengths`, `(batch,)`, integers: the number of real
+            steps of each row, which stand first.
+
+    Returns:
+        Dict of `values`, `(batch, time, feature_dim)`, and `lengths`, `(batch,)`, int32, at most `time`.
+
+    Raises:
+        ValueError: If `feature_dim` is not positive.
+
+    Example:
+        >>> import numpy as np
+        >>> values = np.array([[[1.0], [3.0], [np.nan]]], "float32")
+        >>> steps = StepEncoder(1)({"values": values, "lengths": np.array([2])})
+        >>> [float(x) for x in steps["values"][0, :, 0]]
+        [1.0, 3.0, 0.0]
+    """
+
+    def __init__(self, feature_dim, **kwargs):
+        super().__init__(**kwargs)
+        if feature_dim < 1:
+            raise ValueError(f"`feature_dim` must be a positive integer. Received: feature_dim={feature_dim}")
+        self.feature_dim = feature_dim
+
+    @property
+    def output_dim(self):
+        """Size of the vectors."""
+        return self.feature_dim
+
+    def step_encoder(self):
+        """This layer."""
+        return self
+
+    def make_inputs(self, name):
+        """Symbolic inputs of this encoder, named after the modality `name`."""
+        return {
+            "values": keras.Input((None, self.feature_dim), name=f"{name}_values"),
+            "lengths": keras.Input((), dtype="int32", name=f"{name}_lengths"),
+        }
+
+    def build(self, input_shape):
+        if len(input_shape["values"]) == 3 and input_shape["values"][2] != self.feature_dim:
+            raise ValueError(
+                f"Expected values of shape (batch, time, {self.feature_dim}). Received: {tuple(input_shape['values'])}"
+            )
+
+    def call(self, inputs):
+        values, lengths = inputs["values"], ops.cast(inputs["lengths"], "int32")
+        real = is_real(values, lengths)
+        real = ops.expand_dims(real, -1) if len(values.shape) == 3 else real
+        vectors = self.embed(ops.where(real, values, ops.zeros_like(values)))
+        return finish(vectors, lengths)
+
+    def embed(self, values):
+        """Turn the values of steps into vectors; here they are vectors already."""
+        return values
+
+    def compute_output_spec(self, inputs):
+        batch, time = inputs["values"].shape[:2]
+        return {
+            "values": keras.KerasTensor((batch, time, self.output_dim), self.compute_dtype),
+            "lengths": keras.KerasTensor((batch,), "int32"),
+        }
+
+    def get_config(self):
+        return {**super().get_config(), "feature_dim": self.feature_dim}
+
+
+def is_real(values, lengths):
+    """Which steps count, `(batch, time)`."""
+    steps = ops.expand_dims(ops.arange(ops.shape(values)[1], dtype="int32"), 0)
+    return steps < ops.expand_dims(lengths, 1)
+
+
+def finish(vectors, lengths):
+    """Vectors of steps with zeros where there is none, and the lengths, as a dict."""
+    real = ops.expand_dims(is_real(vectors, lengths), -1)
+    return {
+        "values": ops.where(real, vectors, ops.zeros_like(vectors)),
+        "lengths": ops.clip(lengths, 0, ops.shape(vectors)[1]),
+    }
