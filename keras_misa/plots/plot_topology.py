@@ -281,7 +281,7 @@ ENCODERS = {
     "UtteranceEncoder": _recurrent,
     "WordUtteranceEncoder": lambda encoder: f"vectors of {encoder.feature_dim}\n{_recurrent(encoder)}",
     "MeanEncoder": lambda encoder: "mean over steps",
-    "BertEncoder": lambda encoder: f"BERT {encoder.backbone.num_layers} × {encoder.backbone.hidden_dim}\nmean",
+    "BertEncoder": lambda encoder: f"BERT {encoder.backbone.num_layers} × {encoder.backbone.hidden_dim}, mean",
 }
 
 

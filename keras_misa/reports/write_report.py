@@ -177,7 +177,7 @@ def _number(name, value):
     is_plain = name.partition("_")[0] in PLAIN
     if not np.isfinite(value):
         return "–"
-    return f"{value:.3f}" if is_plain else f"{100 * value:.1f}"
+    return (f"{value:.3f}" if is_plain else f"{100 * value:.1f}").replace("-", "−")
 
 
 def _mean(name, values):
