@@ -13,7 +13,7 @@ from small_runs import write_results, write_run
 
 import keras_misa.cli
 from keras_misa.cli import main
-from keras_misa.experiments import make_config
+from keras_misa.experiments import compare, make_config
 from keras_misa.experiments.result_table import ResultTable
 from keras_misa.experiments.train_command import train_command
 from keras_misa.reports import write_report
@@ -82,9 +82,10 @@ def check_alone(page):
 def runs(tmp_path_factory):
     root = tmp_path_factory.mktemp("reports")
     rng = np.random.default_rng(0)
+    labels = rng.normal(size=9)
     for seed in (1, 2):
         write_run(root / "misa" / f"seed-{seed}", DIMS, seed=seed, dataset="cmu_mosi", dropout=0.2)
-        write_results(root / "misa" / f"seed-{seed}", *rng.normal(size=(2, 9)), seed=seed)
+        write_results(root / "misa" / f"seed-{seed}", labels, rng.normal(size=9), seed=seed)
     write_run(root / EVIL.replace("/", "∕"), DIMS, [EVIL, "b"], dataset="ur_funny", split_by="video:0.5,0.25,0.25")
     labels = [EVIL] * 2 + ["b"] * 2
     write_results(root / EVIL.replace("/", "∕"), labels, labels, [EVIL, "b"])
@@ -146,6 +147,17 @@ def test_names_are_text_whatever_stands_in_them(runs, tmp_path, capsys):
     assert f"{evil} (1 seed)" in page.text
     assert "–" in page.text  # a metric that one of the models does not have
     assert f"Written to {tmp_path / 'page.html'}" in capsys.readouterr().out
+
+
+def test_models_are_compared(runs, tmp_path):
+    folders = [runs / "misa" / "seed-1", runs / "misa" / "seed-2"]
+    problems = write_report(folders, tmp_path / "page.html", figures=["attention"])
+    assert "comparison" not in problems
+    [comparison] = compare(*folders)
+    text = Page(tmp_path / "page.html").text
+    for shown in (comparison.results, comparison.tests):
+        assert shown.caption in text
+        assert all(note in text for note in shown.notes)
 
 
 def test_tables_of_others_have_a_place(runs, tmp_path):

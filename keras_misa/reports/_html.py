@@ -42,7 +42,7 @@ def join(children):
 
 
 def table(result):
-    """A `ResultTable` as an element; lines across it part its bodies."""
+    """A `ResultTable` as an element, its notes below it; lines across it part its bodies."""
     bodies = [[]]
     for row in result.rows:
         if row is None:
@@ -52,7 +52,9 @@ def table(result):
     head = tag("thead", tag("tr", [tag("th", column, scope="col") for column in result.columns]))
     rows = [[tag("tr", tag("th", r[0], scope="row"), [tag("td", c) for c in r[1:]]) for r in body] for body in bodies]
     element = tag("table", head, [tag("tbody", of_body) for of_body in rows], aria_label=result.caption)
-    return join([tag("p", result.caption, class_="caption"), tag("div", element, class_="scroll", tabindex="0")])
+    notes = [tag("p", note, class_="quiet") for note in result.notes]
+    caption = tag("p", result.caption, class_="caption")
+    return join([caption, tag("div", element, class_="scroll", tabindex="0"), *notes])
 
 
 def commands(lines):

@@ -9,6 +9,7 @@ import shlex
 import numpy as np
 
 from keras_misa._files import write_text
+from keras_misa.experiments.compare import compare
 from keras_misa.experiments.load_run import read_run
 from keras_misa.experiments.report import HEADINGS, dataset_title
 from keras_misa.experiments.result_table import ResultTable
@@ -27,7 +28,7 @@ def write_report(
     runs,
     out,
     title=None,
-    tables=(),
+    tables=None,
     figures=None,
     split="test",
     without=None,
@@ -44,7 +45,7 @@ def write_report(
         runs: folders, as `find_run_groups` takes them.
         out: HTML file to write.
         title: over the page; by default the names of the models and of the data.
-        tables: `ResultTable`s to show among the results, such as a comparison's.
+        tables: `ResultTable`s to show among the results; by default those of `keras_misa.experiments.compare`.
         figures: see `draw_figures`.
         split: of the figures, likewise.
         without: likewise.
@@ -52,7 +53,7 @@ def write_report(
         data_dir: likewise.
 
     Returns:
-        Dict, name of a figure (and model) → why it was not drawn.
+        Dict, name of a figure (and model), or `comparison` → why it is not there.
 
     Raises:
         FileNotFoundError: If there is no finished run.
@@ -67,6 +68,13 @@ def write_report(
     written = {group.name: [read_run(run)[1] for run in group.runs] for group in groups}
     drawings = list(make_drawings(runs, figures, split, without, manual_dir, data_dir))
     datasets = list(dict.fromkeys(dataset_title(group.config["dataset"]) for group in groups))
+    problems = {f"{d.group}/{d.name}" if d.group else d.name: d.problem for d in drawings if d.problem}
+    if tables is None:
+        try:
+            comparisons = compare(*runs)
+            tables = [shown for c in comparisons for shown in (c.results, c.tests) if shown]
+        except ValueError as error:
+            tables, problems["comparison"] = [], str(error)
     title = title or f"{', '.join(group.name for group in groups)}: {', '.join(datasets)}"
     contents = (
         _results(groups, tables),
@@ -103,7 +111,7 @@ def write_report(
     )
     page = ["<!doctype html>", '<html lang="en">', f"<head>{head}<style>", f"{style}</style></head>"]
     write_text(out, "\n".join([*page, f"<body>{body}</body>", "</html>", ""]))
-    return {f"{d.group}/{d.name}" if d.group else d.name: d.problem for d in drawings if d.problem}
+    return problems
 
 
 # === What was run ===
@@ -321,10 +329,11 @@ def _repetition(groups, written, page):
 
 def _environment(written):
     def environment(run):
-        return {name: run.get(name, "unknown") for name in ("backend", "python", "machine")} | run.get("versions", {})
+        names = ("backend", "python", "machine", "git")
+        return {name: run.get(name, "unknown") for name in names} | run.get("versions", {})
 
     found = _distinct(written, environment)
     names = list(dict.fromkeys(name for of_run in found for name in of_run))
-    rows = [[name, *(str(of_run.get(name, "–")) for of_run in found)] for name in names]
+    rows = [[name, *(str(of_run.get(name) or "–") for of_run in found)] for name in names]
     columns = ["", *(["value"] if len(found) == 1 else (f"machine {n + 1}" for n in range(len(found))))]
     return tag("div", table(ResultTable("Where and with what it was trained.", columns, rows)), class_="text")
