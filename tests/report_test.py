@@ -190,8 +190,9 @@ def settings_of(command):
     words = shlex.split(command, comments=True)
     assert words[0] == "keras-misa"
     options = vars(keras_misa.cli._make_parser().parse_args(words[1:]))
-    unwanted = ("command", "quiet", "preset", "output")
-    return {name: value for name, value in options.items() if name not in unwanted and value is not None}
+    settings = dict(options.pop("assignments"))
+    unwanted = ("command", "quiet", "preset", "output", "seeds")
+    return settings | {name: value for name, value in options.items() if name not in unwanted and value is not None}
 
 
 def test_commands_repeat_the_runs(runs, tmp_path):
@@ -218,6 +219,8 @@ CHANGES = [
         "trainable_embeddings": False,
         "learning_rate": 1e-5,
     },
+    {"dataset": "synthetic_subspaces", "trainable_embeddings": True},
+    {"dataset": "cmu_mosi", "model": "tfn", "dropout": 0.1, "units": {"text": 9, "visual": 3}},
     {"dataset": "synthetic_subspaces", "protocol": "reference", "dtype": "mixed_bfloat16", "learning_rate_decay": 0.5},
 ]
 
@@ -231,8 +234,8 @@ def test_commands_say_every_setting(changes):
 
 
 def test_settings_without_an_option_are_told():
-    config = make_config("synthetic_subspaces", trainable_embeddings=True)
-    assert train_command(config).endswith("# and {'trainable_embeddings': True}, by --preset FILE.json")
+    config = make_config("synthetic_subspaces") | {"learning_rate": None}
+    assert train_command(config).endswith("# and {'learning_rate': None}, by --preset FILE.json")
 
 
 def test_what_the_data_says_is_not_repeated():

@@ -4,6 +4,7 @@ import json
 import shlex
 
 from keras_misa.experiments.make_config import make_config
+from keras_misa.experiments.model_settings import MISA, model_defaults
 
 SETTLED = ("num_outputs", "class_names", "score_names", "metrics")  # by the data
 FLAGS = {
@@ -21,19 +22,20 @@ def changed_settings(config, contextual=()):
         contextual: modalities that the dataset calls contextual, whose means are taken unless the user says otherwise.
 
     Returns:
-        Dict, name → pair of the value and the preset's; without the dataset, the seed and what the data settles.
+        Dict, name → pair of the value and the preset's (for a baseline, its own default's); without the dataset, the
+        model, the seed and what the data settles.
 
     Example:
         >>> changed_settings(make_config("cmu_mosi", dropout=0.2, seed=7))
         {'dropout': (0.2, 0.5)}
     """
-    preset = _plain(make_config(config["dataset"]))
+    preset = _plain(make_config(config["dataset"], model=config.get("model")))
     if sorted(config.get("averaged") or ()) == sorted(contextual):
         config = {**config, "averaged": preset["averaged"]}
     return {
         name: (value, preset.get(name))
         for name, value in _plain(config).items()
-        if name not in ("dataset", "seed", *SETTLED) and value != preset.get(name)
+        if name not in ("dataset", "model", "seed", *SETTLED) and value != preset.get(name)
     }
 
 
@@ -51,14 +53,20 @@ def train_command(config, contextual=(), output=None):
     Example:
         >>> print(train_command(make_config("cmu_mosi", modalities=("text", "visual"), trainable_embeddings=False)))
         keras-misa train --dataset cmu_mosi --modalities text,visual --freeze-embeddings --seed 0
+        >>> print(train_command(make_config("cmu_mosi", model="lmf", rank=8)))
+        keras-misa train --dataset cmu_mosi --model lmf --set rank=8 --seed 0
     """
+    model = config.get("model", MISA)
     words, without_option = ["keras-misa", "train", "--dataset", config["dataset"]], {}
+    words += [] if model == MISA else ["--model", model]
+    own = () if model == MISA else model_defaults(model)
     for name, (value, _) in changed_settings(config, contextual).items():
-        if name in FLAGS:
-            words += [FLAGS[name][value]] if value in FLAGS[name] else []
-            without_option |= {} if value in FLAGS[name] else {name: value}
-        elif value is None:
+        if value is None:  # which leaves a setting as it is
             without_option[name] = value
+        elif name in own or (name in FLAGS and value not in FLAGS[name]):
+            words += ["--set", f"{name}={json.dumps(value)}"]
+        elif name in FLAGS:
+            words.append(FLAGS[name][value])
         else:
             words += _option(name, (",".join(value) or "none") if isinstance(value, list) else str(value))
     words += ["--seed", str(config["seed"])]
