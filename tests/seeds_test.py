@@ -3,14 +3,16 @@
 import csv
 import importlib
 import json
+import shutil
 
 import keras
 import numpy as np
 import pytest
+from small_runs import write_run
 
 from keras_misa.cli import main
 from keras_misa.experiments import ablate, find_run_groups, missing_modalities, train, train_seeds
-from keras_misa.experiments.ablate import variants_of
+from keras_misa.experiments.ablate import ablation_table, variants_of
 from keras_misa.experiments.fit_model import TrainingDiverged
 
 SEEDS = importlib.import_module("keras_misa.experiments.train_seeds")
@@ -135,6 +137,22 @@ def test_an_ablation_hands_its_settings_on(source, tmp_path, monkeypatch):
     assert asked["02-text"]["modalities"] == ("visual",)
     assert asked["04-l_sim"]["similarity_weight"] == 0
     assert asked["08-inv"]["subspaces"] == ("shared",)
+
+
+def test_the_papers_numbers_stand_beside_ours(tmp_path):
+    variants = variants_of(["text", "visual", "acoustic"])
+    write_run(tmp_path / "0" / "seed-0", DIMS, dataset="cmu_mosei/csd")
+    (tmp_path / "0" / "seed-0" / "metrics.json").write_text('{"mae": 0.5, "corr": null, "acc7": 0.25}')
+    for number in range(1, len(variants)):
+        shutil.copytree(tmp_path / "0", tmp_path / str(number))
+    folders = {name: str(number) for number, name in enumerate(variants)}
+    (tmp_path / "ablation.json").write_text(json.dumps({"settings": {}, "variants": folders}))
+    table = ablation_table(tmp_path, variants)
+    assert table.columns == ["model", "MAE ↓", "Corr ↑", "seeds", "in the paper: MAE ↓", "in the paper: Corr ↑"]
+    assert table.rows[0] == ["1) MISA", "0.5000", "-", "1", "0.555", "0.756"]
+    assert table.rows[1] == ["2) (−) text", "0.5000", "-", "1", "0.801", "0.090"]
+    assert table.rows[3][4:] == ["0.562", "0.753"]
+    assert [row[0].partition(") ")[2] for row in table.rows if row[4] == "-"] == []
 
 
 @pytest.mark.slow

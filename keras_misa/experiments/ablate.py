@@ -5,6 +5,7 @@ import time
 
 from keras_misa._files import write_json
 from keras_misa.experiments.make_config import DEFAULTS, make_config
+from keras_misa.experiments.published_results import TABLE_4
 from keras_misa.experiments.report import HEADINGS, cell, dataset_title
 from keras_misa.experiments.result_table import ResultTable
 from keras_misa.experiments.run_groups import VARIANTS_FILE, find_run_groups
@@ -107,18 +108,36 @@ def ablate(dataset="synthetic_subspaces", output=None, seeds=1, quiet=False, **s
 
 
 def ablation_table(output, variants):
-    """What is there of an ablation, in the layout of Table 4; one column more tells what the change costs."""
+    """What is there of an ablation, in the layout of Table 4, beside the paper's numbers where it has that dataset."""
     groups = {group.name: group for group in find_run_groups(output)}
     summaries = {name: summarise(_by_run(group)) for name, group in groups.items()}
-    first = next(iter(groups.values()))
+    config = next(iter(groups.values())).config
     columns = [name for name in ("mae", "corr", "accuracy") if name in next(iter(summaries.values()))]
+    printed = _printed(config["dataset"])
+    in_paper = [column for column in columns if column in printed.get("MISA", ())]
     rows = []
     for number, name in enumerate(variants, start=1):
         if summary := summaries.get(name):
             cells = [cell(column, summary[column]["mean"], summary[column]["std"]) for column in columns]
-            rows.append([f"{number}) {name}", *cells, str(len(groups[name].runs))])
-    title = f"Ablation (Table 4) on {dataset_title(first.config['dataset'])}, test split; mean ± standard deviation"
-    return ResultTable(title, ["model", *(HEADINGS[column] for column in columns), "seeds"], rows)
+            cells += [str(len(groups[name].runs)), *(printed.get(name, {}).get(column, "-") for column in in_paper)]
+            rows.append([f"{number}) {name}", *cells])
+    title = f"Ablation (Table 4) on {dataset_title(config['dataset'])}, test split; mean ± standard deviation"
+    headings = [HEADINGS[column] for column in columns]
+    notes = [f"In the paper: {TABLE_4.source}, its best models, on the standard test split."] if in_paper else []
+    headings += ["seeds", *(f"in the paper: {HEADINGS[column]}" for column in in_paper)]
+    return ResultTable(title, ["model", *headings], rows, notes)
+
+
+def _printed(dataset):
+    """Dict, name of a variant → dict, metric → text, of a dataset in the paper's Table 4."""
+    prefix = dataset.split("/")[0].removeprefix("cmu_") + "_"
+    names = {"(−) language": "(−) text", "(−) audio": "(−) acoustic"}
+    printed = {}
+    for row in TABLE_4.rows:
+        name = row[0].partition(") ")[2].replace("(-)", "(−)")
+        parts = {key.removeprefix(prefix): text for key, text in TABLE_4.parts(row).items() if key.startswith(prefix)}
+        printed[names.get(name, name)] = parts
+    return printed
 
 
 def _by_run(group):
