@@ -21,7 +21,6 @@ from keras_misa.baselines import (
 )
 from keras_misa.layers import MeanEncoder, StepEncoder, UtteranceEncoder, WordStepEncoder, WordUtteranceEncoder
 
-pytestmark = pytest.mark.backends
 MFN = {"units": 2, "memory_dim": 3, "attention_dim": 4, "proposal_dim": 3, "gate_dim": 2}
 # Wide enough before the output that ReLU kills no layer whole, whatever the backend's random numbers.
 MODELS = {
@@ -77,6 +76,7 @@ def relu(x):
     return np.maximum(x, 0.0)
 
 
+@pytest.mark.backends
 class TestLSTMs:
     def test_early_fusion_is_a_loop_over_joined_steps(self):
         model, batch = make("ef_lstm"), make_batch()
@@ -106,6 +106,7 @@ class TestLSTMs:
         np.testing.assert_allclose(predict(model, batch), predict(model, filled), atol=1e-6)
 
 
+@pytest.mark.backends
 class TestTensorFusion:
     def vectors(self, name, averaged):
         """The model, its prediction, and each row's vectors by modality."""
@@ -206,6 +207,7 @@ def memory_fusion(layer, row):
     return np.concatenate([*(h[m] for m in modalities), u])
 
 
+@pytest.mark.backends
 def test_mfn_step_by_step():
     model, batch = make("mfn", units={"visual": 2, "acoustic": 3}), make_batch()
     get, expected = model.get_layer, []
@@ -262,6 +264,7 @@ def transformer(layer, target, source):
     return norm(layer.output_norm, x)
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("causal", [True, False])
 def test_mult_is_attention_of_real_steps(causal):
     dims = {"visual": 3, "acoustic": 2, "text": 2}
@@ -286,6 +289,7 @@ def test_mult_is_attention_of_real_steps(causal):
     np.testing.assert_allclose(predict(model, batch), expected, atol=1e-4)
 
 
+@pytest.mark.backends
 class TestMFM:
     @pytest.mark.parametrize("encoder", ["mfn", "lstm"])
     def test_terms_and_prediction(self, encoder):
@@ -371,6 +375,7 @@ def name(request):
     return request.param
 
 
+@pytest.mark.backends
 def test_padding_and_other_rows_change_nothing(name):
     model, batch = make(name), make_batch()
     expected = predict(model, batch)
