@@ -124,9 +124,11 @@ class UtteranceTask(keras.Model):
         # From here on the devices take turns, and what layers remember of a call may be another device's.
         others = [loss for loss in self.losses if all(loss is not penalty.loss for penalty in self.penalties)]
         parts = [penalty.representations for penalty in self.penalties]
-        vectors = {str(id(vector)): vector for vector in keras.tree.flatten(parts)}  # penalties have some in common
-        y, y_pred, sample_weight, vectors = gather_rows((y, y_pred, sample_weight, vectors))
-        parts = keras.tree.map_structure(lambda vector: vectors[str(id(vector))], parts)
+        # Penalties have some in common. All devices must gather them in the same order.
+        vectors = {id(vector): vector for vector in keras.tree.flatten(parts)}
+        y, y_pred, sample_weight, gathered = gather_rows((y, y_pred, sample_weight, list(vectors.values())))
+        gathered = dict(zip(vectors, gathered, strict=True))
+        parts = keras.tree.map_structure(lambda vector: gathered[id(vector)], parts)
         for penalty, representations in zip(self.penalties, parts, strict=True):
             penalty.term = penalty.compute_term(representations)
         self._whole_batch_losses = others + [penalty.weight * penalty.term for penalty in self.penalties]
