@@ -1,6 +1,5 @@
 """The same training from several seeds."""
 
-import gc
 import pathlib
 import time
 
@@ -66,7 +65,6 @@ def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, 
             diverged.append(f"seed {seed}: {error}")
         finally:
             keras.backend.clear_session()
-            gc.collect()
     summary = summarise(metrics.values())
     write_json(output / SEEDS_FILE, {**written, "seeds": list(metrics), "metrics": summary})
     if summary:
