@@ -17,6 +17,7 @@ import importlib.util
 import os
 import pathlib
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -51,6 +52,9 @@ def main():
         sys.exit(run_backend(options.child, options))
     if importlib.util.find_spec("torch") is None:
         sys.exit("PyTorch is needed: it is what everything is compared with.")
+    if not options.cpu and shutil.which("nvidia-smi") is None and not os.path.exists("/dev/kfd"):
+        print("There is no GPU here (--cpu goes on without).")
+        return
     failed = []
     for backend in options.backends:
         if importlib.util.find_spec(backend) is None:

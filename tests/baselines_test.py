@@ -375,7 +375,6 @@ def name(request):
     return request.param
 
 
-@pytest.mark.backends
 def test_padding_and_other_rows_change_nothing(name):
     model, batch = make(name), make_batch()
     expected = predict(model, batch)
