@@ -76,10 +76,13 @@ def history(output):
 
 
 def content(output):
-    """Dict, file → bytes: all that a run comes to; the members of the model's file but for their times of writing."""
+    """Dict, file → bytes: all that a run comes to, weights as in the model's file.
+
+    (The configuration there numbers objects by where they lay in memory.)
+    """
     found = {name: (output / name).read_bytes() for name in ("history.csv", "predictions.csv", "metrics.json")}
     with zipfile.ZipFile(output / "model.keras") as file:
-        found |= {f"model.keras/{name}": file.read(name) for name in ("model.weights.h5", "config.json")}
+        found["weights"] = file.read("model.weights.h5")
     return found
 
 
