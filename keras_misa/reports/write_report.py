@@ -12,6 +12,7 @@ from keras_misa._files import write_text
 from keras_misa.experiments.compare import compare
 from keras_misa.experiments.load_run import read_run
 from keras_misa.experiments.report import HEADINGS, dataset_title
+from keras_misa.experiments.result_cells import format_metric
 from keras_misa.experiments.result_table import ResultTable
 from keras_misa.experiments.train_command import SETTLED, changed_settings, train_command
 from keras_misa.plots._style import COLUMN, write_figure
@@ -182,10 +183,7 @@ def _heading(name):
 
 
 def _number(name, value):
-    is_plain = name.partition("_")[0] in PLAIN
-    if not np.isfinite(value):
-        return "–"
-    return (f"{value:.3f}" if is_plain else f"{100 * value:.1f}").replace("-", "−")
+    return format_metric(name, value).replace("-", "−") if np.isfinite(value) else "–"
 
 
 def _mean(name, values):
