@@ -36,7 +36,7 @@ class SequencePenalty(Penalty):
         errors = []
         for modality, decoded in representations["decoded"].items():
             target = ops.stop_gradient(representations["target"][modality])
-            real = is_real(target, ops.cast(representations["lengths"][modality], "int32"))
+            real = is_real(target, representations["lengths"][modality])
             real = ops.expand_dims(ops.cast(real, "float32"), -1)
             entries = ops.maximum(ops.sum(real), 1.0) * target.shape[2]
             errors.append(ops.sum(ops.square(target - decoded) * real) / entries)

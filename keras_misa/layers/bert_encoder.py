@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_misa.layers._frozen import keep_frozen
+from keras_misa.layers.step_encoder import is_real
 
 
 @keras.saving.register_keras_serializable("keras_misa")
@@ -129,8 +130,7 @@ class BertEncoder(keras.layers.Layer):
     def hidden_states(self, inputs, training=None):
         """BERT's last hidden states `(batch, time, hidden_dim)`, and which of them count, `(batch, time)`, 0 or 1."""
         values, lengths = (ops.cast(inputs[key], "int32") for key in ("values", "lengths"))
-        steps = ops.expand_dims(ops.arange(ops.shape(values)[1], dtype="int32"), 0)
-        padding_mask = ops.cast(steps < ops.expand_dims(lengths, 1), "int32")
+        padding_mask = ops.cast(is_real(values, lengths), "int32")
         token_ids = values * padding_mask
         outputs = self.backbone(
             {"token_ids": token_ids, "segment_ids": ops.zeros_like(token_ids), "padding_mask": padding_mask},

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_misa.layers.step_encoder import StepEncoder
+from keras_misa.layers.step_encoder import StepEncoder, is_real
 
 
 @keras.saving.register_keras_serializable("keras_misa")
@@ -59,8 +59,7 @@ class MeanEncoder(keras.layers.Layer):
 
     def call(self, inputs):
         values, lengths = inputs["values"], inputs["lengths"]
-        steps = ops.expand_dims(ops.arange(ops.shape(values)[1], dtype="int32"), 0)
-        real = ops.expand_dims(steps < ops.expand_dims(ops.cast(lengths, "int32"), 1), -1)
+        real = ops.expand_dims(is_real(values, lengths), -1)
         total = ops.sum(ops.where(real, values, ops.zeros_like(values)), axis=1)
         return total / ops.cast(ops.maximum(ops.expand_dims(lengths, 1), 1), total.dtype)
 

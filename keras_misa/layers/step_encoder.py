@@ -85,7 +85,7 @@ class StepEncoder(keras.layers.Layer):
 def is_real(values, lengths):
     """Which steps count, `(batch, time)`."""
     steps = ops.expand_dims(ops.arange(ops.shape(values)[1], dtype="int32"), 0)
-    return steps < ops.expand_dims(lengths, 1)
+    return steps < ops.expand_dims(ops.cast(lengths, "int32"), 1)
 
 
 def finish(vectors, lengths):

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_misa.layers._frozen import keep_frozen
-from keras_misa.layers.step_encoder import StepEncoder
+from keras_misa.layers.step_encoder import StepEncoder, is_real
 
 CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 
@@ -104,11 +104,10 @@ class UtteranceEncoder(keras.layers.Layer):
 
             if _tensorflow_lstm.is_usable(self.compute_dtype):
                 return _tensorflow_lstm.encode(values, lengths, self.embed, self.rnn_1, self.layer_norm, self.rnn_2)
-        steps = ops.expand_dims(ops.arange(ops.shape(values)[1], dtype="int32"), 0)
-        real = steps < ops.expand_dims(ops.cast(lengths, "int32"), 1)
+        real = is_real(values, lengths)
         values = self.embed(ops.where(self._spread(real, values), values, ops.zeros_like(values)))
         # A row without any real step still runs its first, zeroed one: cuDNN refuses rows that are masked throughout.
-        mask = ops.logical_or(real, steps < 1)
+        mask = is_real(values, ops.maximum(lengths, 1))
         forward, backward = self.rnn_1
         forward_sequence, forward_1, *_ = forward(values, mask=mask, training=training)
         backward_sequence, backward_1, *_ = backward(values, mask=mask, training=training)
