@@ -59,8 +59,8 @@ def with_dense_gradient(table):
     return tf.identity(table), tf.convert_to_tensor
 
 
-def apply_adam(optimizer, gradient, variable, momentum, velocity, rate):
-    """The update of `keras.optimizers.Adam` as one operation, in place of some twenty.
+def apply_adam(optimizer, gradient, variable, momentum, velocity, rate, corrected=False):
+    """The update of Adam as one operation, in place of some twenty.
 
     Args:
         optimizer: says how many steps were taken, and β₁, β₂ and ε.
@@ -69,19 +69,23 @@ def apply_adam(optimizer, gradient, variable, momentum, velocity, rate):
         momentum: of the gradient.
         velocity: of its square.
         rate: learning rate.
+        corrected: whether ε is added to the root of the velocity after that was corrected, as in PyTorch, or before, as
+            in Keras. In one formula with the other, ε is the smaller by the correction.
     """
     dtype = variable.dtype
     step = tf.cast(optimizer.iterations + 1, dtype)
     betas = [tf.cast(beta, dtype) for beta in (optimizer.beta_1, optimizer.beta_2)]
+    powers = [beta**step for beta in betas]
+    epsilon = tf.cast(optimizer.epsilon, dtype)
     tf.raw_ops.ResourceApplyAdam(
         var=variable.handle,
         m=momentum.handle,
         v=velocity.handle,
-        beta1_power=betas[0] ** step,
-        beta2_power=betas[1] ** step,
+        beta1_power=powers[0],
+        beta2_power=powers[1],
         lr=tf.cast(rate, dtype),
         beta1=betas[0],
         beta2=betas[1],
-        epsilon=tf.cast(optimizer.epsilon, dtype),
+        epsilon=epsilon * tf.sqrt(1 - powers[1]) if corrected else epsilon,
         grad=tf.cast(gradient, dtype),
     )

@@ -81,6 +81,7 @@ def _make_parser():
         metavar="K",
         help="train from K seeds, --seed and those after it, each a run, and summarise",
     )
+    _add_workers_argument(train, "trainings at a time, with --seeds, each with its share of the machine (default 1)")
     _add_training_arguments(train)
     train.add_argument(
         "--model",
@@ -107,6 +108,7 @@ def _make_parser():
     ablate.set_defaults(command=_ablate)
     ablate.add_argument("--output", metavar="DIR", help="folder of the ablation (default: ablations/<dataset>-<time>)")
     ablate.add_argument("--seeds", type=int, default=1, metavar="K", help="trainings of each model (default 1)")
+    _add_workers_argument(ablate, "trainings at a time, each with its share of the machine (default 1)")
     _add_training_arguments(ablate)
 
     missing = commands.add_parser(
@@ -277,6 +279,10 @@ def _add_export_command(commands):
     )
 
 
+def _add_workers_argument(parser, what):
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help=what)
+
+
 def _add_training_arguments(parser):
     parser.add_argument(
         "--dataset",
@@ -357,7 +363,7 @@ def _add_tune_command(commands):
     search.add_argument(
         "--seeds", type=int, default=1, metavar="K", help="trainings of a trial, whose mean counts (default 1)"
     )
-    search.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine (default 1)")
+    _add_workers_argument(search, "processes on this machine (default 1)")
     search.add_argument("--output", metavar="DIR", help="folder of the search (default: searches/<dataset>-<time>)")
     _add_training_arguments(tune)
 
@@ -549,7 +555,7 @@ def _download_dataset(name, out):
     print(f"{len(paths)} files in {out}. Next: keras-misa datasets build {name} --manual-dir {out}")
 
 
-def _train(quiet, preset, seeds, assignments, **settings):
+def _train(quiet, preset, seeds, workers, assignments, **settings):
     settings = {name: value for name, value in settings.items() if value is not None}
     if twice := [name for name, _ in assignments if name in settings]:
         raise ValueError(f"A setting is given once. Received: {', '.join(twice)} as an option and by --set")
@@ -560,17 +566,19 @@ def _train(quiet, preset, seeds, assignments, **settings):
     logging.getLogger("keras_misa").setLevel(logging.ERROR if quiet else logging.WARNING)
     from keras_misa.experiments import train, train_seeds
 
-    run = train if seeds is None else functools.partial(train_seeds, seeds)
+    if seeds is None and workers > 1:
+        raise ValueError(f"Several workers need several seeds, --seeds K. Received: workers={workers}")
+    run = train if seeds is None else functools.partial(train_seeds, seeds, workers=workers)
     run(quiet=quiet, **settings)
 
 
-def _ablate(quiet, seeds, **settings):
+def _ablate(quiet, seeds, workers, **settings):
     settings = {name: value for name, value in settings.items() if value is not None}
     prepare_libraries()
     logging.getLogger("keras_misa").setLevel(logging.ERROR if quiet else logging.WARNING)
     from keras_misa.experiments import ablate
 
-    ablate(quiet=quiet, seeds=seeds, **settings)
+    ablate(quiet=quiet, seeds=seeds, workers=workers, **settings)
 
 
 def _missing(runs, rates, out, **settings):

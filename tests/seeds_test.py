@@ -71,16 +71,35 @@ def test_a_seed_gives_the_same_bits_alone(two_seeds, source, tmp_path):
     assert files[0] == files[1]
 
 
+def test_workers_give_the_same_numbers(two_seeds, source, tmp_path, capsys):
+    settings = {**source, "quiet": False, "modality_dropout": 0.3, **QUICK}
+    summary = train_seeds(2, output=tmp_path / "runs", seed=3, workers=2, **settings)
+    assert "2 of 2: runs/seed-" in capsys.readouterr().out
+    for name, numbers in two_seeds[1].items():
+        np.testing.assert_allclose(summary[name]["values"], numbers["values"], rtol=1e-4, atol=1e-5)
+    assert not [path for path in tmp_path.rglob("*") if "checkpoint" in path.name]
+
+
+def test_workers_tell_what_is_wrong_with_a_run(source, tmp_path, capsys):
+    with pytest.raises(ValueError, match=r"Means can be taken of \['visual', 'acoustic'\]"):
+        train_seeds(2, output=tmp_path, workers=2, **{**source, "quiet": False, "averaged": ["text"], "epochs": 1})
+    assert "failed: Means can be taken of" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["ablate", "--workers", "two"])
+    assert main(["train", "--workers", "2"]) != 0
+    assert "Received: workers=2" in capsys.readouterr().err
+
+
 def test_what_is_done_is_not_done_again(source, tmp_path, monkeypatch):
     trained = []
 
-    def pretend(dataset, run, quiet, seed, **settings):
+    def pretend(output, seed, **settings):
         if seed == 1 and seed not in trained:
             trained.append(seed)
             raise TrainingDiverged("a loss is not finite")
         trained.append(seed)
-        run.mkdir(parents=True)
-        (run / "metrics.json").write_text(json.dumps({"mae": float(seed)}))
+        output.mkdir(parents=True)
+        (output / "metrics.json").write_text(json.dumps({"mae": float(seed)}))
         return {"mae": float(seed)}
 
     monkeypatch.setattr(SEEDS, "train", pretend)
@@ -110,8 +129,8 @@ def test_the_models_of_table_4():
 def test_an_ablation_hands_its_settings_on(source, tmp_path, monkeypatch):
     asked = {}
 
-    def pretend(dataset, run, quiet, **settings):
-        asked[run.parent.name] = settings
+    def pretend(output, **settings):
+        asked[output.parent.name] = settings
         raise TrainingDiverged("pretended")
 
     monkeypatch.setattr(SEEDS, "train", pretend)

@@ -46,15 +46,20 @@ class ReferenceAdam(FineTuningAdam):
         self._moves = [getattr(variable, "stands_for", 1) for variable in variables]
 
     def update_step(self, gradient, variable, learning_rate):
-        """PyTorch's update, in its order of operations."""
-        learning_rate = ops.cast(self.rate_of(variable, learning_rate), variable.dtype)
+        """PyTorch's update."""
+        index = self._get_variable_index(variable)
+        m, v = self._momentums[index], self._velocities[index]
+        learning_rate = self._moves[index] * ops.cast(self.rate_of(variable, learning_rate), variable.dtype)
+        if keras.backend.backend() == "tensorflow":
+            from keras_misa._tensorflow import apply_adam
+
+            apply_adam(self, gradient, variable, m.value, v.value, learning_rate, corrected=True)
+            return
         gradient = ops.cast(gradient, variable.dtype)
         step = ops.cast(self.iterations + 1, variable.dtype)
         correction_1 = 1.0 - ops.power(ops.cast(self.beta_1, variable.dtype), step)
         correction_2 = 1.0 - ops.power(ops.cast(self.beta_2, variable.dtype), step)
-        index = self._get_variable_index(variable)
-        m, v = self._momentums[index], self._velocities[index]
         self.assign_add(m, (gradient - m) * (1.0 - self.beta_1))
         self.assign_add(v, (ops.square(gradient) - v) * (1.0 - self.beta_2))
         denominator = ops.sqrt(v) / ops.sqrt(correction_2) + self.epsilon
-        self.assign_sub(variable, self._moves[index] * learning_rate / correction_1 * (m / denominator))
+        self.assign_sub(variable, learning_rate / correction_1 * (m / denominator))

@@ -9,7 +9,8 @@ from keras_misa.experiments.published_results import TABLE_4
 from keras_misa.experiments.report import HEADINGS, cell, dataset_title
 from keras_misa.experiments.result_table import ResultTable
 from keras_misa.experiments.run_groups import VARIANTS_FILE, find_run_groups
-from keras_misa.experiments.train_seeds import claim_folder, summarise, train_seeds
+from keras_misa.experiments.train_in_processes import train_in_processes
+from keras_misa.experiments.train_seeds import claim_folder, plan_seeds, summarise, train_seeds, unfinished
 
 REGULARISERS = {"L_sim": "similarity_weight", "L_diff": "difference_weight", "L_recon": "reconstruction_weight"}
 VARIANTS = {  # section 5.2.3
@@ -50,7 +51,7 @@ def variants_of(modalities):
     return variants | VARIANTS
 
 
-def ablate(dataset="synthetic_subspaces", output=None, seeds=1, quiet=False, **settings):
+def ablate(dataset="synthetic_subspaces", output=None, seeds=1, quiet=False, workers=1, **settings):
     """Train the eleven models of Table 4: MISA, without each modality, without each regulariser, and its variants.
 
     The folder holds a folder for each model, as `train_seeds` writes it, and `table.md`, `table.csv` and `table.tex`,
@@ -62,6 +63,7 @@ def ablate(dataset="synthetic_subspaces", output=None, seeds=1, quiet=False, **s
         output: folder to write, new or empty, or of the same settings; `ablations/<dataset>-<time>` if `None`.
         seeds: trainings of each model.
         quiet: whether to print nothing but errors.
+        workers: how many trainings at a time, see `train_seeds`.
         **settings: as for `train`; none of `modalities`, `subspaces` and `fused`, which are varied.
 
     Returns:
@@ -87,6 +89,11 @@ def ablate(dataset="synthetic_subspaces", output=None, seeds=1, quiet=False, **s
     folders = {name: f"{number:02}-{_slug(name)}" for number, name in enumerate(variants, start=1)}
     written = claim_folder(output / VARIANTS_FILE, {"dataset": dataset, **settings})
     write_json(output / VARIANTS_FILE, {**written, "variants": folders})
+    if workers > 1:
+        runs = {}
+        for name, changes in variants.items():
+            runs |= plan_seeds(seeds, dataset, output / folders[name], _changed(settings, changes))[1]
+        train_in_processes(unfinished(runs), workers, console)
     problems, table = [], None
     for number, (name, changes) in enumerate(variants.items(), start=1):
         console.rule(f"[bold]{number} of {len(variants)}: {name}")

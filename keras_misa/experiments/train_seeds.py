@@ -12,9 +12,10 @@ from keras_misa.experiments.report import HEADINGS, cell
 from keras_misa.experiments.result_table import ResultTable
 from keras_misa.experiments.run_groups import SEEDS_FILE
 from keras_misa.experiments.train import train
+from keras_misa.experiments.train_in_processes import train_in_processes
 
 
-def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, **settings):
+def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, workers=1, **settings):
     """Train from several seeds, each as `train` does, and summarise.
 
     Writes `seed-<n>/`, a run, for each seed, from that of `settings` (0) on, and `seeds.json`. Started again with the
@@ -26,6 +27,8 @@ def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, 
         dataset: name of a dataset.
         output: folder to write, new or empty, or of the same settings; `runs/<dataset>-<time>` if `None`.
         quiet: whether to print nothing but errors.
+        workers: how many trainings at a time, each in a process of its own with its share of the cores and GPUs. To
+            get the same numbers again, to the last bit, take equally many.
         **settings: as for `train`.
 
     Returns:
@@ -44,23 +47,21 @@ def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, 
     import keras
     from rich.console import Console
 
-    if seeds < 1:
-        raise ValueError(f"`seeds` must be 1 or more. Received: seeds={seeds}")
-    first = make_config(dataset, **settings)["seed"]  # and nothing is written if the settings are wrong
-    settings.pop("seed", None)
     console = Console(quiet=quiet)
     output = pathlib.Path(output or f"runs/{dataset.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}")
-    written = claim_folder(output / SEEDS_FILE, {"dataset": dataset, **settings})
+    written, runs = plan_seeds(seeds, dataset, output, settings)
+    if workers > 1:
+        train_in_processes(unfinished(runs), workers, console)
     metrics, diverged = {}, []
-    for seed in range(first, first + seeds):
-        run = output / f"seed-{seed}"
+    for run, run_settings in runs.items():
+        seed = run_settings["seed"]
         if (run / "metrics.json").exists():
             console.print(f"Seed {seed} is done.", highlight=False)
             metrics[seed] = read_json(run / "metrics.json")
             continue
         console.rule(f"Seed {seed}")
         try:
-            metrics[seed] = train(dataset, run, quiet, seed=seed, **settings)
+            metrics[seed] = train(output=run, quiet=quiet, **run_settings)
         except TrainingDiverged as error:
             diverged.append(f"seed {seed}: {error}")
         finally:
@@ -75,6 +76,36 @@ def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, 
             f"{len(diverged)} of {seeds} trainings diverged and are not in the table. " + "; ".join(diverged)
         )
     return summary
+
+
+def plan_seeds(seeds, dataset, output, settings):
+    """Claim the folder for these trainings.
+
+    Args:
+        seeds: see `train_seeds`, and so for the next two.
+        dataset: name.
+        output: folder.
+        settings: dict.
+
+    Returns:
+        What `claim_folder` gives, and a dict, folder of a run → its settings, with `dataset` and `seed`.
+
+    Raises:
+        ValueError: See `train_seeds`.
+        FileExistsError: Likewise.
+    """
+    if seeds < 1:
+        raise ValueError(f"`seeds` must be 1 or more. Received: seeds={seeds}")
+    first = make_config(dataset, **settings)["seed"]  # and nothing is written if the settings are wrong
+    settings = {name: value for name, value in settings.items() if name != "seed"}
+    written = claim_folder(output / SEEDS_FILE, {"dataset": dataset, **settings})
+    numbers = range(first, first + seeds)
+    return written, {output / f"seed-{seed}": {"dataset": dataset, **settings, "seed": seed} for seed in numbers}
+
+
+def unfinished(runs):
+    """Those of a dict of runs that have no metrics yet."""
+    return {folder: settings for folder, settings in runs.items() if not (folder / "metrics.json").exists()}
 
 
 def claim_folder(path, settings):

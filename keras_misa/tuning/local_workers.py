@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 
+from keras_misa._processes import share_of_machine
+
 ADDRESS = "127.0.0.1"
 MAX_DEATHS = 10  # in a row without a trial that ended
 
@@ -15,8 +17,7 @@ MAX_DEATHS = 10  # in a row without a trial that ended
 class LocalWorkers:
     """Processes that run trials; one that dies is started anew, and gets its trial again.
 
-    Each has its share of the cores, for one process alone cannot keep them busy with models of this size, and of the
-    GPUs.
+    Each has its share of the machine.
 
     Args:
         folder: of the search.
@@ -51,13 +52,7 @@ class LocalWorkers:
             self._start(index)
 
     def _start(self, index):
-        threads = str(max(1, _num_cpus() // self.number))
-        environment = {**os.environ, **self._environment(f"worker-{index + 1}")}
-        for variable in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):
-            environment.setdefault(variable, threads)
-        if gpus := _gpus():
-            share = gpus[index :: self.number] or [gpus[index % len(gpus)]]
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(share)
+        environment = share_of_machine(index, self.number) | self._environment(f"worker-{index + 1}")
         self._log(index).parent.mkdir(exist_ok=True)
         with open(self._log(index), "ab") as log:
             command = [sys.executable, "-m", "keras_misa.tuning.worker", str(self.folder)]
@@ -151,16 +146,3 @@ def _serve(tuner, errors):
         tuner.search()
     except Exception as error:
         errors.append(error)
-
-
-def _num_cpus():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
-def _gpus():
-    """Names of the GPUs that this process may use, for `CUDA_VISIBLE_DEVICES`."""
-    import tensorflow as tf
-
-    number = len(tf.config.list_physical_devices("GPU"))
-    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    return visible[:number] or [str(index) for index in range(number)]

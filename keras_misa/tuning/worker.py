@@ -3,14 +3,14 @@
 import os
 import signal
 import sys
-import threading
 
 from keras_misa._files import read_json
+from keras_misa._processes import end_with_parent
 
 
 def main(folder):
     """Run trials of the search in `folder` until the chief has no more."""
-    threading.Thread(target=_end_with_chief, daemon=True).start()
+    end_with_parent()  # else it would wait for an hour for its answer
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     from keras_misa.cli import prepare_libraries
     from keras_misa.tuning.tune import SEARCH_FILE, tune
@@ -19,12 +19,6 @@ def main(folder):
     search = read_json(os.path.join(folder, SEARCH_FILE))
     search.pop("files")
     tune(**search.pop("settings"), **search, output=folder, quiet=True)
-
-
-def _end_with_chief():
-    """A worker whose chief was killed would wait for an hour for its answer; the pipe between them knows at once."""
-    sys.stdin.buffer.read()
-    os._exit(1)
 
 
 if __name__ == "__main__":
