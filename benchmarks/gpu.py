@@ -24,17 +24,12 @@ import time
 import warnings
 
 import numpy as np
+from _shapes import HIDDEN, SHAPES, VOCABULARY, make_batch
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests"))
 BACKENDS = ("tensorflow", "jax", "torch")
-SHAPES = {  # sizes of text, visual, acoustic; utterances in a batch; mean length in words
-    "CMU-MOSI": ((300, 47, 74), 64, 12),
-    "CMU-MOSEI": ((300, 35, 74), 16, 19),
-    "UR-FUNNY": ((300, 75, 81), 32, 16),
-}
 SMALL = 12, 5, 7
-HIDDEN, VOCABULARY, LONGEST = 128, 3000, 64
 PADDING = 16  # XLA compiles anew for each length
 
 
@@ -131,19 +126,6 @@ def set_precision(backend, exact):
 # === Data and models ===
 
 
-def make_batch(rng, sizes, rows, mean_length):
-    """Arguments of `convert.model_inputs`, and labels; the padding is a multiple that spares compilations."""
-    lengths = rng.geometric(1 / mean_length, rows).clip(1, LONGEST)
-    shape = rows, -(-lengths.max() // PADDING) * PADDING
-    real = np.arange(shape[1]) < lengths[:, None]
-    return {
-        "words": np.where(real, rng.integers(2, VOCABULARY, shape), 1),
-        "visual": (rng.normal(size=(*shape, sizes[1])) * real[..., None]).astype("float32"),
-        "acoustic": (rng.normal(size=(*shape, sizes[2])) * real[..., None]).astype("float32"),
-        "lengths": lengths,
-    }, rng.normal(size=rows).astype("float32")
-
-
 def pytorch_module(sizes, hidden_dim=HIDDEN):
     import torch
     from torch_misa import Misa
@@ -181,7 +163,7 @@ def checks(sizes):
     from keras_misa.convert import model_inputs
 
     rng = np.random.default_rng(0)
-    arrays, labels = make_batch(rng, sizes, 24, 12)
+    arrays, labels = make_batch(rng, sizes, 24, 12, PADDING)
     module = pytorch_module(sizes)
     prediction, losses = pytorch_losses(module, arrays, labels)
     model = our_model(module)
@@ -242,7 +224,7 @@ def mixed_deviation(dtype, sizes):
     from keras_misa.layers import UtteranceEncoder
     from keras_misa.models import MISABackbone, MISARegressor
 
-    arrays, labels = make_batch(np.random.default_rng(1), sizes, 32, 12)
+    arrays, labels = make_batch(np.random.default_rng(1), sizes, 32, 12, PADDING)
     lengths = arrays["lengths"].astype("int32")
     batch = {m: {"values": arrays[m], "lengths": lengths} for m in ("visual", "acoustic")}
     ends = []
@@ -276,7 +258,7 @@ def measure(backend, device, options):
     print("| shape | batch | ours, ms | PyTorch, ms | ratio |\n|---|---|---|---|---|")
     for name, (sizes, rows, mean_length) in shapes.items():
         rng = np.random.default_rng(0)
-        batches = [make_batch(rng, sizes, rows, mean_length) for _ in range(steps)]
+        batches = [make_batch(rng, sizes, rows, mean_length, PADDING) for _ in range(steps)]
         module = pytorch_module(sizes)
         ours, theirs = our_epoch(our_model(module), batches), pytorch_epoch(module.to(on).train(), batches)
         times = []

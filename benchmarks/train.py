@@ -1,9 +1,9 @@
 """How fast is it beside PyTorch on this machine, and how far from what the arithmetic needs?
 
-Two PyTorch modules with our weights, sizes, losses, optimiser and clipping, without dropout on all sides: `packed` works
-as the published code does; `fastest` is the fastest form that we know (_fast_torch.py, with PyTorch's fused Adam).
-That all three compute the same losses is asserted first. Contenders take turns on the same batches in one process; a
-ratio is that of a PyTorch module, in its faster number of threads, to ours in the same round and on the same batch.
+Two PyTorch modules with our weights, sizes, losses, optimiser and clipping, all without dropout: `packed` works as the
+published code does; `fastest` is the fastest form that we know (_fast_torch.py, with PyTorch's fused Adam). That all
+three compute the same losses is asserted first. Contenders take turns on the same batches in one process; a ratio is
+that of a PyTorch module, in its faster number of threads, to ours in the same round and on the same batch.
 
 The parts, `--parts`:
 
@@ -355,7 +355,8 @@ def resident_mebibytes(name="VmHWM"):
 
 
 def measure_memory(options):
-    print("\n### Peak memory of training, CMU-MOSI, GloVe\n\n| | MiB after imports | MiB more at the peak |\n|---|---|---|")
+    print("\n### Peak memory of training, CMU-MOSI, GloVe\n")
+    print("| | MiB after imports | MiB more at the peak |\n|---|---|---|")
     for name in ("keras_misa", "packed", "fastest"):
         said = in_child("memory", name, options)
         print(f"| {'' if name == 'keras_misa' else 'PyTorch, '}{name} | {said['before']:.0f} | {said['more']:.0f} |")
@@ -410,14 +411,18 @@ def fit_in_child(times, options):
         place = pathlib.Path(place)
         write_folder(place / "utterances", examples, int(times))
         prepare_dataset("utterance_folder", place / "data", place / "utterances")
-        data = load_dataset(
-            "utterance_folder/utterances", "train", text=table, batch_size=64, data_dir=place / "data"
-        )
-        if options.quick:
-            encoders = {"visual": MeanEncoder(47)}
-        else:
+        encoders = {"visual": MeanEncoder(47), "acoustic": MeanEncoder(74)}
+        if not options.quick:
             encoders = {"text": WordUtteranceEncoder(len(table), 300)}
             encoders |= {"visual": UtteranceEncoder(47), "acoustic": UtteranceEncoder(74)}
+        data = load_dataset(
+            "utterance_folder/utterances",
+            "train",
+            text=table,
+            modalities=list(encoders),
+            batch_size=64,
+            data_dir=place / "data",
+        )
         model = MISARegressor(MISABackbone(encoders, HIDDEN))
         model.compile(metrics=None)
         model.fit(data.take(2), verbose=0)
