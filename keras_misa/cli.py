@@ -194,11 +194,12 @@ def _add_compare_command(commands):
     )
     compare.add_argument(
         "--against",
-        action="append",
+        nargs="+",
+        action="extend",
         default=[],
         metavar="RUN",
-        help="a baseline, may be given several times: tests, daggers and a row Δ are then against these; without one "
-        "each model is tested against each other",
+        help="baselines: tests, daggers and a row Δ are then against these; without one each model is tested against "
+        "each other",
     )
     _add_dialect(compare)
     compare.add_argument(

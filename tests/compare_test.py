@@ -474,6 +474,17 @@ def test_command_prints_and_writes(runs, tmp_path, capsys):
     assert main([*arguments, "--force"]) == 0
 
 
+@pytest.mark.parametrize("repeated", [False, True])
+def test_command_takes_several_baselines(runs, capsys, repeated):
+    bad, fair = str(runs / "bad"), str(runs / "fair")
+    baselines = ["--against", bad, "--against", fair] if repeated else ["--against", bad, fair]
+    assert main(["compare", str(runs / "good"), *baselines, "--bootstrap", "0"]) == 0
+    printed = capsys.readouterr().out
+    assert "good − bad" in printed
+    assert "good − fair" in printed
+    assert "fair − bad" not in printed
+
+
 def test_command_of_several_datasets(runs, tmp_path, capsys):
     write_results(tmp_path / "funny", np.array([0, 1]), np.eye(2), **FUNNY)
     assert main(["compare", str(runs / "good"), str(tmp_path / "funny"), "--out", str(tmp_path / "t")]) == 0

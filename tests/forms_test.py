@@ -126,7 +126,7 @@ def test_each_form_is_recognised_built_and_trained_on(form, write, tmp_path):
     settings = {"epochs": 1, "hidden_dim": 8, "batch_size": 4}
     if form not in ("cmu_mosi/csd", "utterance_folder/mine"):  # LSTMs take long to trace.
         settings["averaged"] = [modality for modality, size in data.modality_dims(builder).items() if size]
-        settings["modalities"] = settings["averaged"]
+        settings |= {"modalities": settings["averaged"], "subspaces": ()}
     metrics = train(form, tmp_path / "run", True, data_dir=data_dir, **settings)
     assert np.isfinite([value for name, value in metrics.items() if name != "corr"]).all()
     settings = json.loads((tmp_path / "run/config.json").read_text())
