@@ -191,7 +191,7 @@ def settings_of(command):
     assert words[0] == "keras-misa"
     options = vars(keras_misa.cli._make_parser().parse_args(words[1:]))
     settings = dict(options.pop("assignments"))
-    unwanted = ("command", "quiet", "preset", "output", "seeds")
+    unwanted = ("command", "quiet", "preset", "output", "seeds", "workers")
     return settings | {name: value for name, value in options.items() if name not in unwanted and value is not None}
 
 
