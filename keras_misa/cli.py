@@ -519,13 +519,12 @@ def _describe_dataset(name, data_dir, picture):
 
 
 def _show_report(builder, picture, quiet=False):
-    from rich.console import Console
-
+    from keras_misa._console import make_console
     from keras_misa.data.describe_dataset import dataset_report, plot_report, report_tables
 
     report = dataset_report(builder)
     plot_report(report, picture, builder.info.full_name)
-    console = Console(quiet=quiet)
+    console = make_console(quiet=quiet)
     for part in report_tables(builder, report):
         console.print(part, highlight=False, soft_wrap=isinstance(part, str))
     console.print(f"Picture: {picture}", highlight=False, soft_wrap=True)
@@ -585,12 +584,11 @@ def _ablate(quiet, seeds, workers, **settings):
 def _missing(runs, rates, out, **settings):
     settings |= {"rates": rates} if rates else {}
     prepare_libraries()
-    from rich.console import Console
-
+    from keras_misa._console import make_console
     from keras_misa.experiments import find_run_groups, missing_modalities
 
     table = missing_modalities(find_run_groups(*runs), **settings)
-    Console().print(table.to_rich())
+    make_console().print(table.to_rich())
     for path in table.write(out) if out else ():
         print(path)
 
@@ -616,17 +614,15 @@ def _tune(quiet, **settings):
 def _evaluate(**settings):
     prepare_libraries()
     logging.getLogger("keras_misa").setLevel(logging.WARNING)
-    from rich.console import Console
-
+    from keras_misa._console import make_console
     from keras_misa.experiments import evaluate
 
-    evaluate(console=Console(), **settings)
+    evaluate(console=make_console(), **settings)
 
 
 def _compare(runs, out, force, **settings):
     prepare_libraries()
-    from rich.console import Console
-
+    from keras_misa._console import make_console
     from keras_misa.experiments import compare
 
     comparisons = compare(*runs, **settings)
@@ -638,7 +634,7 @@ def _compare(runs, out, force, **settings):
         existing = [str(path) for name, table in tables.items() for path in table.paths(name) if path.exists()]
         if existing and not force:
             raise FileExistsError(f"The files exist; --force replaces them. Received: --out {out}: {existing}")
-    console = Console()
+    console = make_console()
     for table in tables.values():
         if console.is_terminal:
             console.print(table.to_rich())
@@ -679,12 +675,12 @@ def _export(path, out, onnx, describe, **settings):
     if out is None and settings:
         raise ValueError(f"SavedModels (--out) have settings, --describe and --onnx none. Received: {sorted(settings)}")
     if describe:
-        from rich.console import Console
         from rich.markdown import Markdown
 
+        from keras_misa._console import make_console
         from keras_misa.export.describe_export import export_readme, read_signature
 
-        Console().print(Markdown(export_readme(read_signature(path)[1])))
+        make_console().print(Markdown(export_readme(read_signature(path)[1])))
         return
     prepare_libraries()
     from keras_misa.export import export_onnx, export_run
@@ -706,12 +702,12 @@ def _predict(run, source, output, batch_size, force):
     if batch_size < 1:
         raise ValueError(f"At least one utterance makes a batch. Received: --batch-size {batch_size}")
     prepare_libraries()
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+    from keras_misa._console import make_console
     from keras_misa.experiments import predict
 
-    console = Console()
+    console = make_console()
     columns = BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         bar = bars.add_task("", total=1.0)

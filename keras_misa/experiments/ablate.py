@@ -78,12 +78,12 @@ def ablate(dataset="synthetic_subspaces", output=None, seeds=1, quiet=False, wor
         print(keras_misa.experiments.ablate("cmu_mosi", seeds=5).to_markdown())
         ```
     """
-    from rich.console import Console
+    from keras_misa._console import make_console
 
     if varied := {name: settings[name] for name in VARIED if settings.get(name) is not None}:
         raise ValueError(f"An ablation varies {', '.join(VARIED)} itself. Received: {varied}")
     config = make_config(dataset, **settings)
-    console = Console(quiet=quiet)
+    console = make_console(quiet=quiet)
     output = pathlib.Path(output or f"ablations/{dataset}-{time.strftime('%Y%m%d-%H%M%S')}")
     variants = variants_of(_modalities(config))
     folders = {name: f"{number:02}-{_slug(name)}" for number, name in enumerate(variants, start=1)}

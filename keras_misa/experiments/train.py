@@ -47,8 +47,7 @@ def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
         keras_misa.experiments.train(output="runs/first", seed=1)
         ```
     """
-    from rich.console import Console
-
+    from keras_misa._console import make_console
     from keras_misa.experiments.callbacks import text_progress
     from keras_misa.experiments.checkpoint import remove_checkpoint
     from keras_misa.experiments.devices import device_scope, prepare_devices
@@ -56,15 +55,16 @@ def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
     from keras_misa.experiments.open_data import open_data
 
     config = make_config(dataset, **settings)
-    console = Console(quiet=quiet)
+    console = make_console(quiet=quiet)
     output = pathlib.Path(output or f"runs/{dataset}-{time.strftime('%Y%m%d-%H%M%S')}")
     is_resumed = (output / "config.json").exists() and not (output / "metrics.json").exists()
     if output.exists() and not output.is_dir():
         raise FileExistsError(f"The output is a folder. Received: output={str(output)!r}, which is a file")
     if output.exists() and not is_resumed and any(not path.name.startswith(".") for path in output.iterdir()):
+        held = "a finished run" if (output / "metrics.json").exists() else "other files"
         raise FileExistsError(
             "The output folder must be new or empty, or hold a run that was interrupted. "
-            f"Received: output={str(output)!r}"
+            f"Received: output={str(output)!r}, which holds {held}"
         )
 
     # === Data ===

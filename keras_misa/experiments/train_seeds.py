@@ -45,9 +45,10 @@ def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, 
         ```
     """
     import keras
-    from rich.console import Console
 
-    console = Console(quiet=quiet)
+    from keras_misa._console import make_console
+
+    console = make_console(quiet=quiet)
     output = pathlib.Path(output or f"runs/{dataset.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}")
     written, runs = plan_seeds(seeds, dataset, output, settings)
     if workers > 1:

@@ -61,8 +61,7 @@ def tune(
         keras_misa.tuning.tune("cmu_mosi", output="searches/mosi", tuner="random", trials=20, workers=2)
         ```
     """
-    from rich.console import Console
-
+    from keras_misa._console import make_console
     from keras_misa.experiments.callbacks import text_progress
     from keras_misa.experiments.devices import prepare_devices
     from keras_misa.experiments.fit_model import make_stopping
@@ -92,7 +91,7 @@ def tune(
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # workers share what the chief does not use
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     prepare_devices(config)
-    console = Console(quiet=quiet)
+    console = make_console(quiet=quiet)
     with text_progress(console) as progress:
         data = open_data(config, splits=("train", "validation"), progress=progress)
     fixed = {*settings, *_without_effect(config, data.dims)}
