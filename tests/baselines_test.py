@@ -178,6 +178,9 @@ class TestTensorFusion:
         assert len(kernels) == 5  # two subnetworks, two hidden layers, the output
         assert logs["regularization"] == pytest.approx(0.5 * sum((to_numpy(w) ** 2).sum() for w in kernels), rel=1e-5)
         assert "regularization" not in make("tfn", l2=0.0)._term_trackers
+        model.trainable = False
+        model.compile(run_eagerly=True)
+        assert model.evaluate(make_batch(), LABELS, verbose=0, return_dict=True)["regularization"] == 0
 
 
 def memory_fusion(layer, row):
@@ -330,13 +333,13 @@ class TestMFM:
 
     @staticmethod
     def decode(decoder, shared, own, steps):
-        h, c = np.concatenate([shared, own]), np.zeros(len(shared) + len(own))
-        kernel, bias = weights_of(decoder.lstm)
+        x, h, c = np.concatenate([shared, own]), *np.zeros((2, len(shared) + len(own)))
+        kernel, recurrent, bias = weights_of(decoder.lstm)
         decoded = []
         for _ in range(steps):
-            i, f, g, o = np.split(h @ kernel + bias, 4)
+            i, f, g, o = np.split(x @ kernel + h @ recurrent + bias, 4)
             c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-            h = sigmoid(o) * np.tanh(c)
+            x = h = sigmoid(o) * np.tanh(c)
             decoded.append(dense(decoder.dense, h))
         return np.array(decoded)
 
@@ -499,6 +502,9 @@ def test_saves_and_trains_on(name, tmp_path):
     np.testing.assert_array_equal(predict(other, batch), predict(model, batch))
     assert int(other.optimizer.iterations) == 1
     assert json.dumps(other.get_config(), default=str) == json.dumps(model.get_config(), default=str)
+    model.inference_model().save(tmp_path / "inference.keras")
+    inference = keras.models.load_model(tmp_path / "inference.keras")
+    np.testing.assert_array_equal(to_numpy(inference(batch)["prediction"]), predict(model, batch))
     model.encoders["text"].trainable = False
     frozen = len(model.trainable_variables)
     model.save(tmp_path / "frozen.keras")

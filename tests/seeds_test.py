@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from small_runs import write_run
 
+from keras_misa._console import make_console
 from keras_misa.cli import main
 from keras_misa.experiments import ablate, find_run_groups, missing_modalities, train, train_seeds
 from keras_misa.experiments.ablate import ablation_table, variants_of
@@ -88,6 +89,14 @@ def test_workers_tell_what_is_wrong_with_a_run(source, tmp_path, capsys):
         main(["ablate", "--workers", "two"])
     assert main(["train", "--workers", "2"]) != 0
     assert "Received: workers=2" in capsys.readouterr().err
+
+
+def test_a_worker_that_dies_does_not_end_the_others(source, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    train_in_processes = importlib.import_module("keras_misa.experiments.train_in_processes").train_in_processes
+    runs = {tmp_path / "a" / f"seed-{seed}": {"seed": seed, "note": "x" * 100_000} for seed in range(3)}
+    train_in_processes(runs, 2, make_console())
+    assert capsys.readouterr().out.count("failed: exit status 1") == 3
 
 
 def test_what_is_done_is_not_done_again(source, tmp_path, monkeypatch):
@@ -206,6 +215,11 @@ def test_missing_modalities(two_seeds, source, capsys, tmp_path):
         values = [mae_with(folder / f"seed-{seed}", source["manual_dir"], kept) for seed in (3, 4)]
         assert rows[name]["MAE ↓"] == f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"
     assert rows["visual"] != rows["visual, acoustic"] != rows["acoustic"] != rows["each missing at 0.5"]
+    (tmp_path / "copy").mkdir()
+    same_name = shutil.copytree(folder / "seed-3", tmp_path / "copy" / folder.name)
+    metrics = "MAE ↓", "Corr ↑", "Acc-2 ↑ negative / non-negative"
+    headings = missing_modalities(find_run_groups(folder, same_name), rates=[]).columns
+    assert headings[1:] == [f"{name}: {h}" for name in (folder.name, f"{folder.name} 2") for h in metrics]
     with pytest.raises(ValueError, match=r"chances in \[0, 1\)\. Received: \[1\.0\]"):
         missing_modalities(find_run_groups(folder), rates=[1.0])
 

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 
+@keras.saving.register_keras_serializable("keras_misa")
 class AlignedSteps(keras.layers.Layer):
     """The steps of all modalities as one sequence: step t has the vectors of each.
 

@@ -9,6 +9,7 @@ from keras_misa.layers._frozen import keep_frozen
 from keras_misa.layers.step_encoder import is_real
 
 
+@keras.saving.register_keras_serializable("keras_misa")
 class CrossmodalTransformer(keras.layers.Layer):
     r"""Blocks of attention from a target sequence to a source sequence; with `source` the target, self-attention.
 
@@ -150,6 +151,7 @@ class CrossmodalTransformer(keras.layers.Layer):
         }
 
 
+@keras.saving.register_keras_serializable("keras_misa")
 class LastStep(keras.layers.Layer):
     """The vector of the last real step.
 
@@ -169,6 +171,9 @@ class LastStep(keras.layers.Layer):
     def compute_output_shape(self, sequence_shape):
         batch, _, units = sequence_shape["values"]
         return (batch, units)
+
+    def get_config(self):
+        return super().get_config()  # Keras's own cannot write down a dtype policy
 
 
 def sinusoids(time, units):

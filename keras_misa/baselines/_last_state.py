@@ -7,6 +7,7 @@ from keras_misa.layers._frozen import keep_frozen
 from keras_misa.layers.step_encoder import is_real
 
 
+@keras.saving.register_keras_serializable("keras_misa")
 class LastState(keras.layers.Layer):
     """Hidden state of an LSTM after the last real step.
 

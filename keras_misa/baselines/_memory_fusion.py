@@ -10,6 +10,7 @@ from keras_misa.layers.step_encoder import is_real
 GATES = ("retain", "update")
 
 
+@keras.saving.register_keras_serializable("keras_misa")
 class MemoryFusion(keras.layers.Layer):
     r"""From the aligned steps of all modalities to their LSTMs' last states and the memory; see `MemoryFusionNetwork`.
 

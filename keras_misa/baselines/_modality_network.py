@@ -9,6 +9,7 @@ from keras_misa.layers._frozen import keep_frozen
 HIDDEN_LAYERS = 3  # after a mean
 
 
+@keras.saving.register_keras_serializable("keras_misa")
 class ModalityNetwork(keras.layers.Layer):
     """The steps of a modality to one vector: an LSTM's last state and a dense layer; or their mean and three.
 

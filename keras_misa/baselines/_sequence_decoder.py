@@ -6,10 +6,12 @@ from keras import ops
 from keras_misa.layers._frozen import keep_frozen
 
 
+@keras.saving.register_keras_serializable("keras_misa")
 class SequenceDecoder(keras.layers.Layer):
     r"""An LSTM that starts from a vector and goes on by itself, and a dense layer on each of its states.
 
-    $$h_0 = f, \quad c_0 = 0, \quad h_t, c_t = \mathrm{LSTM}(h_{t-1}, c_{t-1}), \quad \hat x_t = W h_t + b$$
+    $$x_1 = f, \quad h_0 = c_0 = 0, \quad h_t, c_t = \mathrm{LSTM}(x_t, h_{t-1}, c_{t-1}), \quad x_{t+1} = h_t, \quad
+    \hat x_t = W h_t + b$$
 
     Args:
         feature_dim: size of a decoded step.
@@ -38,7 +40,8 @@ class SequenceDecoder(keras.layers.Layer):
 
     def call(self, inputs):
         factor = inputs["factor"]
-        states = self.lstm(ops.zeros_like(inputs["values"][:, :, :1]), initial_state=[factor, ops.zeros_like(factor)])
+        nothing = ops.zeros_like(factor)
+        states = self.lstm(ops.zeros_like(inputs["values"][:, :, :1]), initial_state=[factor, nothing, nothing])
         return self.dense(states)
 
     def compute_output_shape(self, inputs_shape):
@@ -50,7 +53,7 @@ class SequenceDecoder(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_misa")
 class FreeLSTMCell(keras.layers.Layer):
-    """An LSTM cell whose input is its own hidden state; so one kernel serves for both.
+    """An LSTM cell whose input is its own hidden state, after the first step, whose input is the first state given.
 
     Args:
         units: size of the state.
@@ -59,19 +62,22 @@ class FreeLSTMCell(keras.layers.Layer):
     def __init__(self, units, **kwargs):
         super().__init__(**kwargs)
         self.units = units
-        self.state_size = [units, units]
+        self.state_size = [units, units, units]
         self.output_size = units
 
     def build(self, input_shape):
-        self.kernel = self.add_weight((self.units, 4 * self.units), name="kernel")
+        shape = (self.units, 4 * self.units)
+        self.kernel = self.add_weight(shape, name="kernel")
+        self.recurrent_kernel = self.add_weight(shape, initializer="orthogonal", name="recurrent_kernel")
         self.bias = self.add_weight((4 * self.units,), initializer="zeros", name="bias")
 
     def call(self, inputs, states):
-        h, c = states
-        i, f, g, o = ops.split(ops.matmul(h, self.kernel) + self.bias, 4, axis=1)
+        x, h, c = states
+        z = ops.matmul(x, self.kernel) + ops.matmul(h, self.recurrent_kernel) + self.bias
+        i, f, g, o = ops.split(z, 4, axis=1)
         c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
         h = ops.sigmoid(o) * ops.tanh(c)
-        return h, [h, c]
+        return h, [h, h, c]
 
     def get_config(self):
         return {**super().get_config(), "units": self.units}

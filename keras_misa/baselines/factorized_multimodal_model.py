@@ -225,6 +225,7 @@ class FactorizedMultimodalModel(Baseline):
         }
 
 
+@keras.saving.register_keras_serializable("keras_misa")
 class JoinedStates(keras.layers.Layer):
     """The last states of one LSTM a modality, joined.
 

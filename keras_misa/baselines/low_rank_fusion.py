@@ -115,6 +115,7 @@ class LowRankFusion(Baseline):
         }
 
 
+@keras.saving.register_keras_serializable("keras_misa")
 class FactorizedFusion(keras.layers.Layer):
     """A linear function of the outer product of vectors with a 1 appended, by a weight of low rank.
 

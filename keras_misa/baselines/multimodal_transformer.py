@@ -30,8 +30,10 @@ class MultimodalTransformer(Baseline):
     The modalities' lengths may differ, and nothing has to be aligned. A missing modality (length 0) gives nothing to
     the others, and zeros to the head.
 
-    Defaults are those of the published code's command line. Its paper (appendix, for CMU-MOSI) has vectors of 40, 10
-    heads and 4 blocks, convolutions over 1 or 3 steps, and rates of 0.2 on embeddings and blocks and 0.1 in the head.
+    Defaults are those of the published code's command line, but that it has no attention dropout where the source is
+    visual or acoustic, and a rate on the text before its convolution, see docs/baselines.md. Its paper
+    (appendix, for CMU-MOSI) has vectors of 40, 10 heads and 4 blocks, convolutions over 1 or 3 steps, and rates of 0.2
+    on embeddings and blocks and 0.1 in the head.
 
     Args:
         encoders: dict, modality → encoder with a method `step_encoder()`, such as `StepEncoder`, `WordStepEncoder`, or
@@ -184,6 +186,7 @@ class MultimodalTransformer(Baseline):
         }
 
 
+@keras.saving.register_keras_serializable("keras_misa")
 class Projection(keras.layers.Layer):
     """A convolution over time, without a bias, of sequences that keep their lengths.
 

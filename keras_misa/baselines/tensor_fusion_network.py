@@ -145,6 +145,7 @@ class TensorFusionNetwork(Baseline):
         }
 
 
+@keras.saving.register_keras_serializable("keras_misa")
 class TensorFusion(keras.layers.Layer):
     """Outer product of vectors, to each of which a 1 is appended.
 

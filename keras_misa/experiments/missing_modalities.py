@@ -8,6 +8,7 @@ from keras_misa.experiments.evaluate import collect_examples, find_data, load_sp
 from keras_misa.experiments.load_run import load_run_model
 from keras_misa.experiments.report import HEADINGS, cell, dataset_title
 from keras_misa.experiments.result_table import ResultTable
+from keras_misa.experiments.run_groups import name_apart
 from keras_misa.experiments.task_metrics import compute_metrics
 from keras_misa.experiments.train_seeds import summarise
 
@@ -43,10 +44,11 @@ def missing_modalities(groups, split="test", rates=RATES, manual_dir=None, data_
     """
     if wrong := [rate for rate in rates if not 0 <= rate < 1]:
         raise ValueError(f"`rates` are chances in [0, 1). Received: {wrong}")
-    results = {group.name: _evaluate_group(group, split, rates, manual_dir, data_dir) for group in groups}
     datasets = sorted({group.config["dataset"] for group in groups})
     if len(datasets) > 1:
         raise ValueError(f"Expected runs of one dataset. Received: {datasets}")
+    groups = name_apart(groups)
+    results = {group.name: _evaluate_group(group, split, rates, manual_dir, data_dir) for group in groups}
     names = [
         n
         for n in ("mae", "corr", "acc2_nonneg", "accuracy")

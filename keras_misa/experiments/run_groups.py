@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import pathlib
+import re
 
 import numpy as np
 
@@ -80,6 +81,22 @@ def find_run_groups(*paths):
             raise FileNotFoundError(f"There is no finished run. Received: {str(path)!r}")
         groups += found
     return groups
+
+
+def name_apart(groups, key=str):
+    """The groups, with names whose `key` differ: of two named `misa` the second becomes `misa 2`."""
+    named, taken = [], set()
+    for group in groups:
+        name, number = group.name, 1
+        if re.fullmatch(r"seed-\d+", name):  # one of several, asked for by itself
+            name = f"{group.runs[0].resolve().parent.name} {name}"
+        first = name
+        while key(name) in taken:
+            number += 1
+            name = f"{first} {number}"
+        taken.add(key(name))
+        named.append(dataclasses.replace(group, name=name))
+    return named
 
 
 def read_predictions(run):

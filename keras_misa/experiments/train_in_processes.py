@@ -1,11 +1,13 @@
 """Several trainings at a time."""
 
 import concurrent.futures
+import contextlib
 import json
 import queue
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 from keras_misa._processes import share_of_machine
@@ -22,26 +24,31 @@ def train_in_processes(runs, workers, console):
         workers: how many at a time.
         console: `rich.console.Console` to print to.
     """
-    slots, processes, start = queue.SimpleQueue(), [], time.monotonic()
-    for slot in range(workers):
-        slots.put(slot)
+    environments, processes, start = queue.SimpleQueue(), [], time.monotonic()
+    for index in range(workers):
+        environments.put(share_of_machine(index, workers))
+    lock, stopping = threading.Lock(), threading.Event()
 
     def run(folder, settings):
-        slot = slots.get()
+        environment = environments.get()
         try:
             with tempfile.TemporaryFile() as log:
                 command = [sys.executable, "-m", "keras_misa.experiments.train_worker"]
-                environment = share_of_machine(slot, workers)
-                process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log)
-                processes.append(process)
-                process.stdin.write(json.dumps({**settings, "output": folder}, default=str).encode() + b"\n")
-                process.stdin.flush()  # and not closed: see `end_with_parent`
+                with lock:
+                    if stopping.is_set():
+                        return 1, "not begun"
+                    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log)
+                    processes.append(process)
+                with contextlib.suppress(OSError):  # If it has died already, its status tells.
+                    process.stdin.write(json.dumps({**settings, "output": folder}, default=str).encode() + b"\n")
+                    process.stdin.flush()  # and not closed: see `end_with_parent`
                 process.wait()
-                process.stdin.close()
+                with contextlib.suppress(OSError):
+                    process.stdin.close()
                 log.seek(0)
                 return process.returncode, log.read().decode(errors="replace").strip().rpartition("\n")[2]
         finally:
-            slots.put(slot)
+            environments.put(environment)
 
     pool = concurrent.futures.ThreadPoolExecutor(workers)
     try:
@@ -55,6 +62,8 @@ def train_in_processes(runs, workers, console):
             console.print(f"{line} ({passed / 60:.1f} minutes{left})", highlight=False, markup=False, soft_wrap=True)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+        with lock:
+            stopping.set()
         for process in processes:
             if process.poll() is None:
                 process.terminate()

@@ -15,8 +15,8 @@ class StepEncoder(keras.layers.Layer):
         feature_dim: size of a vector, such as 47 for the visual features of CMU-MOSI.
 
     Call arguments:
-        inputs: dict of `values`, `(batch, time, feature_dim)`, and `lengths`, `(batch,)`, integers: the number of real
-            steps of each row, which stand first.
+        inputs: dict of `values`, `(batch, time, feature_dim)`, with time at least 1, and `lengths`, `(batch,)`,
+            integers: the number of real steps of each row, which stand first.
 
     Returns:
         Dict of `values`, `(batch, time, feature_dim)`, and `lengths`, `(batch,)`, int32, at most `time`.

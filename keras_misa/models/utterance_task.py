@@ -109,7 +109,8 @@ class UtteranceTask(keras.Model):
         terms = {"task": total * num_replicas() - sum(self.losses)}
         terms.update((penalty.name, penalty.term) for penalty in self.penalties if penalty.term is not None)
         if "regularization" in self._term_trackers:
-            terms["regularization"] = sum(v.regularizer(v) for v in self.trainable_variables if v.regularizer)
+            regularizers = [v.regularizer(v) for v in self.trainable_variables if v.regularizer]
+            terms["regularization"] = sum(regularizers, start=ops.zeros(()))
         self._whole_batch_losses = None
         for name, term in terms.items():
             self._term_trackers[name].update_state(ops.stop_gradient(term), sample_weight=rows)

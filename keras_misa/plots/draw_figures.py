@@ -8,7 +8,7 @@ import typing
 import numpy as np
 
 from keras_misa.experiments.report import dataset_title
-from keras_misa.experiments.run_groups import find_run_groups
+from keras_misa.experiments.run_groups import find_run_groups, name_apart
 from keras_misa.plots._run_view import RunView
 from keras_misa.plots._style import save_figure
 from keras_misa.plots.plot_attention import plot_attention
@@ -109,18 +109,7 @@ def folder_name(name):
 
 def find_named_groups(runs):
     """The models in folders, see `find_run_groups`, with names that make different folders."""
-    named, taken = [], set()
-    for group in find_run_groups(*runs):
-        name, number = group.name, 1
-        if re.fullmatch(r"seed-\d+", name):  # one of several, asked for by itself
-            name = f"{group.runs[0].resolve().parent.name} {name}"
-        first = name
-        while folder_name(name) in taken:
-            number += 1
-            name = f"{first} {number}"
-        taken.add(folder_name(name))
-        named.append(dataclasses.replace(group, name=name))
-    return named
+    return name_apart(find_run_groups(*runs), folder_name)
 
 
 def _try(name, group, draw, *args):
