@@ -44,6 +44,10 @@ def main(arguments=None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         command(**options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # Who reads has seen enough, as `head` has.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (ValueError, TypeError, OSError) as error:
         if os.environ.get("KERAS_MISA_DEBUG"):
             raise
@@ -589,7 +593,7 @@ def _missing(runs, rates, out, **settings):
 
     table = missing_modalities(find_run_groups(*runs), **settings)
     make_console().print(table.to_rich())
-    for path in table.write(out) if out else ():
+    for path in table.write(_table_path(out)) if out else ():
         print(path)
 
 
@@ -625,6 +629,7 @@ def _compare(runs, out, force, **settings):
     from keras_misa._console import make_console
     from keras_misa.experiments import compare
 
+    out = out and _table_path(out)
     comparisons = compare(*runs, **settings)
     tables = {}
     for comparison in comparisons:
@@ -634,6 +639,7 @@ def _compare(runs, out, force, **settings):
         existing = [str(path) for name, table in tables.items() for path in table.paths(name) if path.exists()]
         if existing and not force:
             raise FileExistsError(f"The files exist; --force replaces them. Received: --out {out}: {existing}")
+    written = [str(path) for name, table in tables.items() for path in table.write(name)] if out else []
     console = make_console()
     for table in tables.values():
         if console.is_terminal:
@@ -641,9 +647,17 @@ def _compare(runs, out, force, **settings):
         else:
             print(table.to_markdown())
         print()
-    if out:
-        written = [str(path) for name, table in tables.items() for path in table.write(name)]
+    if written:
         print(f"Written to {', '.join(written)}")
+
+
+def _table_path(out):
+    """The path of a table's files without the suffix of one of them."""
+    from keras_misa.experiments.result_table import SUFFIXES
+
+    if out.endswith(("/", os.sep)) or pathlib.Path(out).is_dir():
+        raise IsADirectoryError(f"The name of files is needed, without suffix. Received: --out {out}, a folder")
+    return out.removesuffix(pathlib.Path(out).suffix) if pathlib.Path(out).suffix in SUFFIXES else out
 
 
 def _plot(**settings):

@@ -389,6 +389,19 @@ def test_damaged_predictions_are_named(tmp_path):
         (folder / "predictions.csv").write_text(content)
         with pytest.raises(ValueError, match=f"predictions.csv is damaged: .*{message}"):
             compare(folder)
+    cell = text.splitlines()[1].rpartition(",")[2]
+    for content, message in (
+        (text.rstrip()[:-3], "expected whole rows"),
+        (text.rstrip().rpartition(",")[0] + "\n", "expected a cell for each column"),
+        (text.replace(cell, "nan", 1), "expected a finite number as prediction.*Received: 'nan' in row 1, v0"),
+        (text.replace(cell, "x", 1), "expected a finite number as prediction.*Received: 'x' in row 1, v0"),
+    ):
+        (folder / "predictions.csv").write_text(content)
+        with pytest.raises(ValueError, match=rf"predictions\.csv.*{message}"):
+            compare(folder)
+    (folder / "predictions.csv").write_bytes(b"\xff")
+    with pytest.raises(ValueError, match=r"predictions\.csv is damaged: expected a CSV file in UTF-8"):
+        compare(folder)
     (folder / "predictions.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"predictions\.csv"):
         compare(folder)
@@ -419,9 +432,70 @@ def test_single_seeds_of_two_models_are_told_apart(tmp_path):
     for name in ("a", "b"):
         for seed in (0, 1):
             write_results(tmp_path / name / f"seed-{seed}", *sentiment(1.0, seed), seed=seed, **MOSI)
-    paths = [tmp_path / "a", tmp_path / "a" / "seed-0", tmp_path / "b" / "seed-0"]
-    [comparison] = compare(*paths, samples=0)
-    assert list(table_of(comparison.results)) == ["a, 2 runs", "seed-0 (a)", "seed-0 (b)"]
+    [comparison] = compare(tmp_path / "a" / "seed-0", tmp_path / "b" / "seed-0", samples=0)
+    assert list(table_of(comparison.results)) == ["seed-0 (a)", "seed-0 (b)"]
+    with pytest.raises(ValueError, match=r"A run is compared once\. Received: .*seed-0 by itself and as one of"):
+        compare(tmp_path / "a", tmp_path / "a" / "seed-0")
+
+
+def test_a_group_is_one_model(tmp_path):
+    write_results(tmp_path / "a" / "seed-0", *sentiment(1.0), **MOSI)
+    write_results(tmp_path / "a" / "seed-0.bak", *sentiment(9.0), **MOSI)
+    [comparison] = compare(tmp_path / "a", samples=0)
+    assert list(table_of(comparison.results)) == ["a"]  # and not of two runs
+    write_results(tmp_path / "a" / "seed-1", *sentiment(1.0, 1), seed=1, **MOSI, dropout=0.7)
+    with pytest.raises(ValueError, match=r"differ in their seeds alone\. Received: .*'dropout': \(0\.\d+, 0\.7\)"):
+        compare(tmp_path / "a")
+
+
+def test_baselines_of_other_data_are_told(runs, tmp_path):
+    write_results(tmp_path / "dealt", *sentiment(1.0), **MOSI, split_by="video:0.5,0.2,0.3")
+    with pytest.raises(ValueError, match=r"`against` needs, of the same data, .*Received: no baseline of .*good"):
+        compare(runs / "good", runs / "fair", against=[tmp_path / "dealt"])
+    with pytest.raises(ValueError, match=r"Received: only baselines"):
+        compare(runs / "good", against=[runs / "good"])
+
+
+def test_one_decision_is_one_test(tmp_path):
+    y = np.where(np.arange(ROWS) % 2, 1.0, -1.0)
+    for name, wrong in {"good": 0, "bad": 12}.items():
+        write_results(tmp_path / name, y, np.where(np.arange(ROWS) < wrong, -y, y)[:, None], **MOSI)
+    [comparison] = compare(tmp_path / "good", tmp_path / "bad", samples=0)
+    [test] = pairs_of(comparison).values()
+    assert test["p"] == test["p (Holm)"] == f"{2 / 2**12:.2g}"
+    assert table_of(comparison.results)["good"]["Acc-2 ↑"] == "100.0† / 100.0†"
+    assert "are one test" in " ".join(comparison.tests.notes)
+
+
+def test_damaged_metrics_are_named(tmp_path):
+    folder = write_results(tmp_path / "run", *sentiment(1.0), **MOSI)
+    for content in ("[]", "{}", '{"mae": "x"}'):
+        (folder / "metrics.json").write_text(content)
+        with pytest.raises(ValueError, match=r"metrics\.json is damaged"):
+            compare(folder)
+    (folder / "model.keras").unlink()
+    with pytest.raises(FileNotFoundError, match=r"run is damaged: .*Received: no model\.keras"):
+        compare(folder)
+
+
+def test_names_are_no_formulas_and_no_lines(tmp_path):
+    write_results(tmp_path / "=1+1", *sentiment(1.0), **MOSI)
+    write_results(tmp_path / "two\nlines", *sentiment(2.0), **MOSI)
+    [comparison] = compare(tmp_path / "=1+1", tmp_path / "two\nlines", samples=0)
+    assert [row[0] for row in csv.reader(io.StringIO(comparison.results.to_csv()))][1:3] == ["'=1+1", "two\nlines"]
+    assert "| two lines |" in comparison.results.to_markdown()
+
+
+def test_where_tables_are_written(runs, tmp_path, capsys):
+    assert main(["compare", str(runs / "good"), "--out", str(tmp_path / "table.md")]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"table.md", "table.csv", "table.tex"}
+    assert main(["compare", str(runs / "good"), "--out", f"{tmp_path}/"]) == 2
+    assert "a folder" in capsys.readouterr().err
+
+
+def test_folder_of_models_gets_advice(runs):
+    with pytest.raises(FileNotFoundError, match=r"a folder of other folders of runs, such as .*bad: name them"):
+        compare(runs)
 
 
 def test_the_same_run_twice_is_one_row(runs):
@@ -433,7 +507,7 @@ def test_the_same_run_twice_is_one_row(runs):
 def test_wrong_arguments(runs, tmp_path):
     for arguments, message in (
         ({"resample": "speakers"}, r"`resample` must be one of .*Received: resample='speakers'"),
-        ({"samples": -1}, r"`samples` must be 0 or more\. Received: samples=-1"),
+        ({"samples": -1}, r"`samples` must be 0, or 40 or more\. Received: samples=-1"),
         ({"dialect": "cmu"}, r"`dialect` must be one of .*Received: dialect='cmu'"),
     ):
         with pytest.raises(ValueError, match=message):

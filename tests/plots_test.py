@@ -342,13 +342,13 @@ def test_classifier_and_several_models(tmp_path, capsys):
     folders = [str(tmp_path / name / "humour") for name in ("one", "two")]
     assert main(["plot", *folders, "--out", str(tmp_path / "out"), "--data-dir", str(tmp_path / "data")]) == 0
     printed = capsys.readouterr().out
-    assert "No humour/predictions: the model predicts classes: see confusion" in printed
+    assert "No humour_one/predictions: the model predicts classes: see confusion" in printed
     assert "No representations: " in printed
     out = tmp_path / "out"
-    assert {path.name for path in out.iterdir()} == {"regularisers.png", "regularisers.svg", "humour", "humour_2"}
-    for folder in ("humour", "humour_2"):
+    assert {path.name for path in out.iterdir()} == {"regularisers.png", "regularisers.svg", "humour_one", "humour_two"}
+    for folder in ("humour_one", "humour_two"):
         assert {path.stem for path in (out / folder).iterdir()} == {"topology", "attention", "confusion"}
-    shown = svg_texts(out / "humour" / "confusion.svg")
+    shown = svg_texts(out / "humour_one" / "confusion.svg")
     expected = sklearn.metrics.confusion_matrix(labels, predictions, labels=names)
     assert [text for text in shown if text in names] == names
     for name, row in zip(names, expected, strict=True):

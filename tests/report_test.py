@@ -195,6 +195,13 @@ def settings_of(command):
     return settings | {name: value for name, value in options.items() if name not in unwanted and value is not None}
 
 
+def test_no_other_file_is_replaced(runs):
+    config = runs / "misa" / "seed-1" / "config.json"
+    with pytest.raises(ValueError, match=r"an HTML file, \.html\. Received: out='.*config\.json'"):
+        write_report([runs / "misa"], config)
+    assert json.loads(config.read_text())
+
+
 def test_commands_repeat_the_runs(runs, tmp_path):
     write_report([runs / "misa"], tmp_path / "page.html", figures=["attention"])
     *training, again = Page(tmp_path / "page.html").commands()

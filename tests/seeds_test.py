@@ -15,6 +15,7 @@ from keras_misa.cli import main
 from keras_misa.experiments import ablate, find_run_groups, missing_modalities, train, train_seeds
 from keras_misa.experiments.ablate import ablation_table, variants_of
 from keras_misa.experiments.fit_model import TrainingDiverged
+from keras_misa.experiments.load_run import FILES
 
 SEEDS = importlib.import_module("keras_misa.experiments.train_seeds")
 SIZES = {"train": 10, "validation": 4, "test": 6}
@@ -108,7 +109,8 @@ def test_what_is_done_is_not_done_again(source, tmp_path, monkeypatch):
             raise TrainingDiverged("a loss is not finite")
         trained.append(seed)
         output.mkdir(parents=True)
-        (output / "metrics.json").write_text(json.dumps({"mae": float(seed)}))
+        for name in FILES:
+            (output / name).write_text(json.dumps({"mae": float(seed)}))
         return {"mae": float(seed)}
 
     monkeypatch.setattr(SEEDS, "train", pretend)
@@ -117,6 +119,10 @@ def test_what_is_done_is_not_done_again(source, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "runs" / "seeds.json").read_text())["metrics"]["mae"]["values"] == [0, 2]
     assert train_seeds(4, output=tmp_path / "runs", **source)["mae"]["mean"] == 1.5
     assert trained == [0, 1, 2, 1, 3]
+    assert train_seeds(1, output=tmp_path / "runs", **source)["mae"]["values"] == [0, 1, 2, 3]  # the others count still
+    (tmp_path / "runs" / "seed-2" / "model.keras").unlink()
+    with pytest.raises(FileNotFoundError, match=r"seed-2 is damaged: .*Received: no model\.keras"):
+        train_seeds(4, output=tmp_path / "runs", **source)
     with pytest.raises(ValueError, match=r"other settings.*Received: hidden_dim=8 \(was None\)"):
         train_seeds(4, output=tmp_path / "runs", hidden_dim=8, **source)
     with pytest.raises(FileExistsError, match="must be new or empty"):
@@ -219,7 +225,8 @@ def test_missing_modalities(two_seeds, source, capsys, tmp_path):
     same_name = shutil.copytree(folder / "seed-3", tmp_path / "copy" / folder.name)
     metrics = "MAE ↓", "Corr ↑", "Acc-2 ↑ negative / non-negative"
     headings = missing_modalities(find_run_groups(folder, same_name), rates=[]).columns
-    assert headings[1:] == [f"{name}: {h}" for name in (folder.name, f"{folder.name} 2") for h in metrics]
+    names = [f"{folder.name} ({parent})" for parent in (folder.parent.name, "copy")]
+    assert headings[1:] == [f"{name}: {metric}" for name in names for metric in metrics]
     with pytest.raises(ValueError, match=r"chances in \[0, 1\)\. Received: \[1\.0\]"):
         missing_modalities(find_run_groups(folder), rates=[1.0])
 

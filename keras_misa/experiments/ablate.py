@@ -3,7 +3,6 @@
 import pathlib
 import time
 
-from keras_misa._files import write_json
 from keras_misa.experiments.make_config import DEFAULTS, make_config
 from keras_misa.experiments.published_results import TABLE_4
 from keras_misa.experiments.report import HEADINGS, cell, dataset_title
@@ -82,13 +81,14 @@ def ablate(dataset="synthetic_subspaces", output=None, seeds=1, quiet=False, wor
 
     if varied := {name: settings[name] for name in VARIED if settings.get(name) is not None}:
         raise ValueError(f"An ablation varies {', '.join(VARIED)} itself. Received: {varied}")
+    if seeds < 1:
+        raise ValueError(f"`seeds` must be 1 or more. Received: seeds={seeds}")
     config = make_config(dataset, **settings)
     console = make_console(quiet=quiet)
-    output = pathlib.Path(output or f"ablations/{dataset}-{time.strftime('%Y%m%d-%H%M%S')}")
+    output = pathlib.Path(output or f"ablations/{dataset.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}")
     variants = variants_of(_modalities(config))
     folders = {name: f"{number:02}-{_slug(name)}" for number, name in enumerate(variants, start=1)}
-    written = claim_folder(output / VARIANTS_FILE, {"dataset": dataset, **settings})
-    write_json(output / VARIANTS_FILE, {**written, "variants": folders})
+    claim_folder(output / VARIANTS_FILE, {"dataset": dataset, **settings}, variants=folders)
     if workers > 1:
         runs = {}
         for name, changes in variants.items():

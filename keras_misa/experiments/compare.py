@@ -19,11 +19,13 @@ from keras_misa.experiments.result_cells import (
     result_columns,
 )
 from keras_misa.experiments.result_table import ResultTable
-from keras_misa.experiments.run_groups import find_run_groups
+from keras_misa.experiments.run_groups import data_of, find_run_groups, name_apart
 from keras_misa.experiments.significance import difference_interval, holm, majority_p, mcnemar, resample_metrics
 from keras_misa.experiments.task_metrics import compute_metrics, is_classification
 
 LEVEL = 0.05
+FEW_VIDEOS = 10
+MIN_SAMPLES = 40  # the ends of a 95 % interval are the 2.5 % beyond them
 BOUNDARIES = "Acc-2 and F-Score: negative / non-negative on all utterances, then negative / positive on those not 0."
 RESAMPLES = ("utterances", "videos")
 MEASURES = {
@@ -81,7 +83,8 @@ def compare(*paths, against=(), dialect="paper", resample="utterances", samples=
 
     Raises:
         FileNotFoundError: If a path holds no finished run.
-        ValueError: If runs of a dataset were tested on other utterances, or another argument is unknown.
+        ValueError: If runs of a dataset were tested on other utterances, a run is there twice, baselines are of other
+            data, or an argument is unknown.
 
     Example:
         ```python
@@ -93,22 +96,23 @@ def compare(*paths, against=(), dialect="paper", resample="utterances", samples=
     against = [against] if isinstance(against, str) else list(against)
     if resample not in RESAMPLES:
         raise ValueError(f"`resample` must be one of {RESAMPLES}. Received: resample={resample!r}")
-    if samples < 0:
-        raise ValueError(f"`samples` must be 0 or more. Received: samples={samples}")
+    if samples and samples < MIN_SAMPLES:
+        raise ValueError(f"`samples` must be 0, or {MIN_SAMPLES} or more. Received: samples={samples}")
     if not paths and not against:
         raise ValueError("Runs are needed to compare. Received: no path")
     baselines = {_key(group) for group in find_run_groups(*against)}
     groups = {_key(group): group for group in find_run_groups(*paths, *against)}
+    _check_distinct(groups)
     by_data = {}
     for key, group in groups.items():
-        by_data.setdefault(_data_of(group.config), []).append((group, key in baselines))
+        by_data.setdefault(data_of(group.config), []).append((group, key in baselines))
     names = _file_names(by_data)
     comparisons = []
     for data, members in by_data.items():
         check_dialect(members[0][0].config, dialect)
-        rows = _Rows(
-            _named_apart([group for group, _ in members]), [is_baseline for _, is_baseline in members], dialect
-        )
+        if baselines:
+            _check_baselines(data, members)
+        rows = _Rows(name_apart([group for group, _ in members]), [is_baseline for _, is_baseline in members], dialect)
         tests = _tests(rows, resample, samples, seed)
         comparisons.append(Comparison(names[data], _results(rows, tests), _tests_table(rows, tests, resample, samples)))
     return comparisons
@@ -121,10 +125,24 @@ def _key(group):
     return tuple(run.resolve() for run in group.runs)
 
 
-def _data_of(config):
-    """What runs must share to stand in one table."""
-    kind = "classes" if is_classification(config) else config["metrics"]
-    return (config["dataset"], config["label"], config["split_by"] or "", kind, tuple(config["score_names"] or ()))
+def _check_distinct(groups):
+    """No run may be tested against itself."""
+    owners = {}
+    for key, group in groups.items():
+        for run in key:
+            if run in owners:
+                raise ValueError(f"A run is compared once. Received: {run} by itself and as one of {owners[run]}")
+            owners[run] = " and ".join(sorted({group.name, str(run.parent)}))
+
+
+def _check_baselines(data, members):
+    kinds = {is_baseline for _, is_baseline in members}
+    if kinds != {True, False}:
+        names = ", ".join(str(group.runs[0]) for group, _ in members)
+        raise ValueError(
+            "`against` needs, of the same data, a baseline and another model. "
+            f"Received: {'only baselines' if True in kinds else 'no baseline'} of {[x for x in data if x]}: {names}"
+        )
 
 
 def _file_names(by_data):
@@ -137,29 +155,6 @@ def _file_names(by_data):
                 parts.append(data[place])
         names[data] = re.sub(r"[^\w.-]+", "_", "-".join(filter(None, parts)).replace("/", "-"))
     return names
-
-
-def _named_apart(groups):
-    """The groups with different names: of equal ones, the folders above tell which is which."""
-    named = []
-    for group in groups:
-        others = [_folder(other) for other in groups if other.name == group.name and other is not group]
-        name = group.name
-        if others:
-            parents = _folder(group).parents[0].parts
-            length = 1
-            while any(o.parents[0].parts[-length:] == parents[-length:] for o in others) and length < len(parents):
-                length += 1
-            name = f"{name} ({'/'.join(parents[-length:])})"
-        named.append(dataclasses.replace(group, name=name))
-    return named
-
-
-def _folder(group):
-    """Of the model, where its runs have one each below it."""
-    run = group.runs[0].resolve()
-    is_below = re.fullmatch(r"seed-\d+", run.name) and group.name != run.name
-    return run.parent if is_below else run
 
 
 class _Rows:
@@ -233,6 +228,8 @@ def _daggers(rows, tests):
                 gain = test["difference"] if test["pair"][0] == place else -test["difference"]
                 verdicts.setdefault(test["measure"], []).append(gain > 0 and test["p_holm"] < LEVEL)
         daggers_of_it.update(measure for measure, are_better in verdicts.items() if all(are_better))
+        if "acc2_nonneg" in daggers_of_it and "acc2_pos" not in verdicts:  # no truth is 0: the same decision
+            daggers_of_it.add("acc2_pos")
     return daggers
 
 
@@ -365,6 +362,9 @@ def _test_notes(rows, tests, resample, samples):
             "them, exact if they are fewer than 25, else chi-square with continuity correction. p (Holm): corrected "
             f"for the {number} tests of this table."
         )
+        measures = {test["measure"] for test in tests}
+        if "acc2_nonneg" in measures and "acc2_pos" not in measures:
+            notes.append("No truth is 0, so negative / non-negative and negative / positive are one test.")
     if any(len(test.get("each", ())) > 1 for test in tests):
         notes.append(
             "Of several runs each is tested with each; right alone is their mean, p what most of them stay below, "
@@ -376,6 +376,7 @@ def _test_notes(rows, tests, resample, samples):
         notes.append(
             f"95 % interval: of {samples} resamples of the {count} {resample}, each for itself; of several runs it is "
             "that of the difference of their means."
+            + (f" {count} videos are few for it." if resample == "videos" and count < FEW_VIDEOS else "")
             + (f" In up to {undefined} resamples a correlation has no value; they are left out." if undefined else "")
         )
     notes.append("All tests are about these trained models on these utterances.")

@@ -34,8 +34,8 @@ def read_run(run):
         if not (run / name).exists():
             raise FileNotFoundError(f"{run} is not a finished run: it lacks {name}. Received: run={str(run)!r}")
     written = read_json(run / "config.json")
-    is_complete = isinstance(written, dict) and {"settings", "data"} <= set(written)
-    if not is_complete or "dataset" not in written["settings"]:
+    is_complete = isinstance(written, dict) and all(isinstance(written.get(n), dict) for n in ("settings", "data"))
+    if not is_complete or not {"dataset", "seed"} <= set(written["settings"]):
         raise ValueError(f"{run / 'config.json'} is damaged: expected the settings and data of a run.")
     settings = written["settings"]
     return {**make_config(settings["dataset"], model=settings.get("model")), **settings}, written

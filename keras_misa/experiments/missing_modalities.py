@@ -8,7 +8,7 @@ from keras_misa.experiments.evaluate import collect_examples, find_data, load_sp
 from keras_misa.experiments.load_run import load_run_model
 from keras_misa.experiments.report import HEADINGS, cell, dataset_title
 from keras_misa.experiments.result_table import ResultTable
-from keras_misa.experiments.run_groups import name_apart
+from keras_misa.experiments.run_groups import data_of, name_apart
 from keras_misa.experiments.task_metrics import compute_metrics
 from keras_misa.experiments.train_seeds import summarise
 
@@ -35,7 +35,7 @@ def missing_modalities(groups, split="test", rates=RATES, manual_dir=None, data_
         A `ResultTable`: rows are what is there, columns metrics of each model, mean ± standard deviation over seeds.
 
     Raises:
-        ValueError: If a rate is not in [0, 1), or the models are of several datasets.
+        ValueError: If a rate is not in [0, 1), or the models are of several datasets, labels or splits.
 
     Example:
         ```python
@@ -44,9 +44,13 @@ def missing_modalities(groups, split="test", rates=RATES, manual_dir=None, data_
     """
     if wrong := [rate for rate in rates if not 0 <= rate < 1]:
         raise ValueError(f"`rates` are chances in [0, 1). Received: {wrong}")
-    datasets = sorted({group.config["dataset"] for group in groups})
-    if len(datasets) > 1:
-        raise ValueError(f"Expected runs of one dataset. Received: {datasets}")
+    data = {data_of(group.config) for group in groups}
+    if len(data) > 1:
+        raise ValueError(
+            "Expected runs of one dataset, label and way of dealing it out. "
+            f"Received: {sorted([str(part) for part in parts if part] for parts in data)}"
+        )
+    config = groups[0].config
     groups = name_apart(groups)
     results = {group.name: _evaluate_group(group, split, rates, manual_dir, data_dir) for group in groups}
     names = [
@@ -61,7 +65,9 @@ def missing_modalities(groups, split="test", rates=RATES, manual_dir=None, data_
         numbers = [results[group].get(condition, {}).get(name, {"mean": None, "std": None}) for group, name in columns]
         rows.append([condition, *(cell(n, x["mean"], x["std"]) for (_, n), x in zip(columns, numbers, strict=True))])
     rows.sort(key=lambda row: row[0].startswith("each missing"))  # else in the order in which they came
-    title = f"Missing modalities, {dataset_title(datasets[0])}, {split} split; mean ± standard deviation over seeds"
+    dealt = f", dealt out by {config['split_by']}" if config["split_by"] else ""
+    title = f"Missing modalities, {dataset_title(config['dataset'])}{dealt}, {split} split; "
+    title += "mean ± standard deviation over seeds"
     headings = [HEADINGS[name] if len(results) == 1 else f"{group}: {HEADINGS[name]}" for group, name in columns]
     return ResultTable(title, ["modalities that are there", *headings], rows)
 

@@ -1,6 +1,7 @@
 """Predictions of several runs for the same utterances."""
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -31,18 +32,18 @@ class PairedPredictions:
 
         Returns:
             Dict, name of the metric → for each group a boolean array `(runs, rows)`. Of sentiment there are the two
-            binary decisions of the metrics, `acc2_nonneg` on all rows and `acc2_pos` on those whose truth is not 0; of
-            classes `accuracy`; of other scores none.
+            binary decisions of the metrics, `acc2_nonneg` on all rows and, if there are others, `acc2_pos` on those
+            whose truth is not 0; of classes `accuracy`; of other scores none.
         """
         y = self.labels
         if is_classification(self.config):
             return {"accuracy": [p == y for p in self.predictions]}
         if self.config["metrics"] != "sentiment":
             return {}
-        return {
-            "acc2_nonneg": [(p >= 0) == (y >= 0) for p in self.predictions],
-            "acc2_pos": [(p > 0)[:, y != 0] == (y > 0)[y != 0] for p in self.predictions],
-        }
+        decisions = {"acc2_nonneg": [(p >= 0) == (y >= 0) for p in self.predictions]}
+        if (y == 0).any():  # else both are the same decision, and Holm's correction would count it twice
+            decisions["acc2_pos"] = [(p > 0)[:, y != 0] == (y > 0)[y != 0] for p in self.predictions]
+        return decisions
 
 
 def pair_predictions(groups):
@@ -52,7 +53,8 @@ def pair_predictions(groups):
         groups: list of `RunGroup`, of one dataset and label.
 
     Raises:
-        ValueError: If the runs have other utterances or other labels for them: what differs is said.
+        ValueError: If the runs have other utterances or other labels for them: what differs is said. If a file is
+            damaged, or a prediction not a finite number.
     """
     config = groups[0].config
     names = [f"_{name}" for name in config["score_names"]] if config["score_names"] else [""]
@@ -61,7 +63,7 @@ def pair_predictions(groups):
     for group in groups:
         of_group = []
         for run in group.runs:
-            rows = _by_segment(run, names)
+            rows = _by_segment(run, names, is_text)
             if first is None:
                 first, order = run, list(rows)
                 labels = _table(rows, order, "label", names, is_text)
@@ -73,7 +75,7 @@ def pair_predictions(groups):
     return PairedPredictions(config, order, videos, labels, predictions)
 
 
-def _by_segment(run, names):
+def _by_segment(run, names, is_text):
     rows = read_predictions(run)
     columns = {"segment_id", "video_id", *(f"{kind}{name}" for kind in ("label", "prediction") for name in names)}
     if not rows or columns - set(rows[0]):
@@ -87,7 +89,21 @@ def _by_segment(run, names):
             f"{run / 'predictions.csv'} is damaged: expected a row for each utterance. "
             f"Received: {len(rows)} rows of {len(by_segment)} utterances"
         )
+    for number, row in enumerate(rows, start=1) if not is_text else ():
+        for column in columns - {"segment_id", "video_id"}:
+            if not _is_finite(row[column]):
+                raise ValueError(
+                    f"{run / 'predictions.csv'}: expected a finite number as {column}. "
+                    f"Received: {row[column]!r} in row {number}, {row['segment_id']}"
+                )
     return by_segment
+
+
+def _is_finite(text):
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _table(rows, order, kind, names, is_text):

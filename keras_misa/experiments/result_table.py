@@ -6,6 +6,8 @@ import pathlib
 
 from keras_misa._files import write_text
 
+SUFFIXES = (".md", ".csv", ".tex")
+
 
 class ResultTable:
     r"""Rows of text under headings.
@@ -58,7 +60,7 @@ class ResultTable:
         """The table as CSV, without caption, lines and notes."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerows([self.columns, *(row for row in self.rows if row is not None)])
+        writer.writerows([self.columns, *([_plain(row[0]), *row[1:]] for row in self.rows if row is not None)])
         return text.getvalue()
 
     def to_latex(self):
@@ -96,7 +98,7 @@ class ResultTable:
     @staticmethod
     def paths(path):
         """The three files that `write` writes."""
-        return [pathlib.Path(f"{path}{suffix}") for suffix in (".md", ".csv", ".tex")]
+        return [pathlib.Path(f"{path}{suffix}") for suffix in SUFFIXES]
 
 
 _LATEX = {
@@ -129,5 +131,10 @@ def _escape(text):
     return "".join(_LATEX.get(character, character) for character in text)
 
 
+def _plain(name):
+    """A name that no spreadsheet takes for a formula."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
+
+
 def _pipes(cells):
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+    return "| " + " | ".join(" ".join(cell.replace("|", r"\|").splitlines()) for cell in cells) + " |"

@@ -56,7 +56,7 @@ def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
 
     config = make_config(dataset, **settings)
     console = make_console(quiet=quiet)
-    output = pathlib.Path(output or f"runs/{dataset}-{time.strftime('%Y%m%d-%H%M%S')}")
+    output = pathlib.Path(output or f"runs/{dataset.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}")
     is_resumed = (output / "config.json").exists() and not (output / "metrics.json").exists()
     if output.exists() and not output.is_dir():
         raise FileExistsError(f"The output is a folder. Received: output={str(output)!r}, which is a file")

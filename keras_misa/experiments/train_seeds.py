@@ -10,7 +10,7 @@ from keras_misa.experiments.fit_model import TrainingDiverged
 from keras_misa.experiments.make_config import make_config
 from keras_misa.experiments.report import HEADINGS, cell
 from keras_misa.experiments.result_table import ResultTable
-from keras_misa.experiments.run_groups import SEEDS_FILE
+from keras_misa.experiments.run_groups import SEEDS_FILE, is_finished, seed_folders
 from keras_misa.experiments.train import train
 from keras_misa.experiments.train_in_processes import train_in_processes
 
@@ -19,7 +19,8 @@ def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, 
     """Train from several seeds, each as `train` does, and summarise.
 
     Writes `seed-<n>/`, a run, for each seed, from that of `settings` (0) on, and `seeds.json`. Started again with the
-    same `output`, it goes on where it was killed; more seeds may then be asked for. A training that diverges does not
+    same `output`, it goes on where it was killed; more seeds may then be asked for, and those that are there already
+    count in any case. A training that diverges does not
     stop the others, and is told at the end.
 
     Args:
@@ -38,6 +39,7 @@ def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, 
     Raises:
         ValueError: If a setting is wrong, the data does not fit, or a training diverged.
         FileExistsError: If `output` holds something else.
+        FileNotFoundError: If a finished run has lost files.
 
     Example:
         ```python
@@ -56,7 +58,7 @@ def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, 
     metrics, diverged = {}, []
     for run, run_settings in runs.items():
         seed = run_settings["seed"]
-        if (run / "metrics.json").exists():
+        if is_finished(run):
             console.print(f"Seed {seed} is done.", highlight=False)
             metrics[seed] = read_json(run / "metrics.json")
             continue
@@ -67,6 +69,10 @@ def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, 
             diverged.append(f"seed {seed}: {error}")
         finally:
             keras.backend.clear_session()
+    for seed, run in seed_folders(output).items():  # of a time when more were asked for
+        if seed not in metrics and is_finished(run):
+            metrics[seed] = read_json(run / "metrics.json")
+    metrics = dict(sorted(metrics.items()))
     summary = summarise(metrics.values())
     write_json(output / SEEDS_FILE, {**written, "seeds": list(metrics), "metrics": summary})
     if summary:
@@ -106,15 +112,16 @@ def plan_seeds(seeds, dataset, output, settings):
 
 def unfinished(runs):
     """Those of a dict of runs that have no metrics yet."""
-    return {folder: settings for folder, settings in runs.items() if not (folder / "metrics.json").exists()}
+    return {folder: settings for folder, settings in runs.items() if not is_finished(folder)}
 
 
-def claim_folder(path, settings):
-    """Write the settings, or compare them with those that a folder was begun with.
+def claim_folder(path, settings, **more):
+    """Write the settings, or compare them with those that a folder was begun with, if anything but them is there.
 
     Args:
         path: the JSON file in the folder that holds them.
         settings: dict.
+        **more: what else to write.
 
     Returns:
         What the file holds, with the settings as `settings`.
@@ -126,16 +133,18 @@ def claim_folder(path, settings):
     folder = path.parent
     settings = {name: list(v) if isinstance(v, tuple) else v for name, v in settings.items() if v is not None}
     settings = {name: str(v) if isinstance(v, pathlib.Path) else v for name, v in settings.items()}
-    if path.exists():
+    has_others = folder.is_dir() and any(not p.name.startswith(".") and p != path for p in folder.iterdir())
+    if path.exists() and has_others:
         then = read_json(path)["settings"]
         if changed := sorted(name for name in {*then, *settings} if then.get(name) != settings.get(name)):
             differences = ", ".join(f"{n}={settings.get(n)!r} (was {then.get(n)!r})" for n in changed)
             raise ValueError(f"{folder} was begun with other settings; choose another. Received: {differences}")
         return read_json(path)
-    if folder.exists() and (not folder.is_dir() or any(not p.name.startswith(".") for p in folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or has_others):
         raise FileExistsError(f"The output folder must be new or empty. Received: output={str(folder)!r}")
-    write_json(path, {"settings": settings})
-    return {"settings": settings}
+    written = {"settings": settings, **more}
+    write_json(path, written)
+    return written
 
 
 def summarise(metrics):

@@ -115,7 +115,10 @@ class RunView:
         """Pair: average attention `(tokens, tokens)`, and the tokens' names. Of the test split no data is needed."""
         path = self.run / "explanation.json"
         if self.split == "test" and path.exists() and (attention := read_json(path).get("attention")):
-            return np.array([list(row.values()) for row in attention.values()]), _token_names(attention)
+            try:
+                return np.array([list(row.values()) for row in attention.values()], float), _token_names(attention)
+            except (AttributeError, ValueError, TypeError) as error:
+                raise ValueError(f"{path} is damaged: expected the attention, name → name → number.") from error
         if not hasattr(self.model, "token_names"):
             raise ValueError(f"the model, a {type(self.model).__name__}, has no attention")
         return self.explained["attention"].mean(axis=(0, 1)), [tuple(name) for name in self.model.token_names]

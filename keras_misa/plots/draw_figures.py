@@ -20,7 +20,7 @@ from keras_misa.plots.plot_representations import embed_representations, plot_re
 from keras_misa.plots.plot_topology import plot_topology
 
 FIGURES = ("topology", "regularisers", "representations", "attention", "predictions", "confusion", "errors")
-PROBLEMS = (ValueError, TypeError, OSError, ImportError)  # of files, data, and what a model does not have
+PROBLEMS = (ValueError, TypeError, LookupError, OSError, ImportError)  # of files, data, and what a model does not have
 
 
 @dataclasses.dataclass(frozen=True)

@@ -58,13 +58,16 @@ def write_report(
 
     Raises:
         FileNotFoundError: If there is no finished run.
-        ValueError: If a figure is unknown.
+        ValueError: If a figure is unknown, or `out` is not a `.html` file.
 
     Example:
         ```python
         keras_misa.reports.write_report(["runs/misa", "runs/base"], "report.html")
         ```
     """
+    out = pathlib.Path(out)
+    if out.is_dir() or out.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"A report is an HTML file, .html. Received: out={str(out)!r}")
     groups = find_named_groups(runs)
     written = {group.name: [read_run(run)[1] for run in group.runs] for group in groups}
     drawings = list(make_drawings(runs, figures, split, without, manual_dir, data_dir))
@@ -74,7 +77,7 @@ def write_report(
         try:
             comparisons = compare(*runs)
             tables = [shown for c in comparisons for shown in (c.results, c.tests) if shown]
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             tables, problems["comparison"] = [], str(error)
     title = title or f"{', '.join(group.name for group in groups)}: {', '.join(datasets)}"
     contents = (
@@ -82,7 +85,7 @@ def write_report(
         _figures(drawings),
         [_data(run) for run in _distinct(written, _data_of)],
         [_configuration(group, written[group.name][0]) for group in groups],
-        _repetition(groups, written, pathlib.Path(out).name),
+        _repetition(groups, written, out.name),
         _environment(written),
     )
     ids = {heading: heading.lower().replace(" ", "-") for heading in SECTIONS}
