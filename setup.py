@@ -48,7 +48,7 @@ setup(
         "keras-tuner>=1.4.8,<2",
         "matplotlib>=3.9",
         "numpy>=2.0,<3",
-        "requests>=2.31",  # `serving` by REST.
+        "requests>=2.32",  # `serving` by REST.
         "rich>=13.0",
         "safetensors>=0.4",  # keras-nlp reads Hugging Face's folders with it and does not declare it.
         "tensorboard>=2.19",  # keras.callbacks.TensorBoard needs it and TensorFlow does not declare it.

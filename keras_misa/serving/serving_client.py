@@ -7,7 +7,7 @@ import time
 from keras_misa.serving.request_encoding import RequestEncoding
 from keras_misa.serving.served_model import ENCODED, read_answers, read_modalities, read_signatures
 from keras_misa.serving.serving_error import ServingError
-from keras_misa.serving.transport import Attempts, Failure
+from keras_misa.serving.transport import FOREIGN, SHOWN, Attempts, Failure
 from keras_misa.serving.utterance_error import UtteranceError
 
 TRANSPORTS = ("grpc", "rest")
@@ -159,18 +159,22 @@ class ServingClient:
             ServingError: If the server does not say it, or has a model of another kind.
         """
         version, signatures = self._ask("metadata", self._transport.metadata)
-        signatures = read_signatures(signatures)
         try:
+            signatures = read_signatures(signatures)
             modalities = read_modalities(signatures)
         except ValueError as error:
             raise self._error("metadata", "FAILED_PRECONDITION", str(error)) from error
-        self._description = {
+        except FOREIGN as error:
+            words = f"not the signatures of a model: {str(signatures)[:SHOWN]}"
+            raise self._error("metadata", "INTERNAL", words) from error
+        description = {
             "model": self.model,
             "version": version,
             "modalities": modalities,
             "signatures": signatures,
         }
-        return self._description
+        self._description = description  # remembered, until a thread has reason to forget it
+        return description
 
     def status(self):
         """In which state the model's versions are.
@@ -228,48 +232,39 @@ class ServingClient:
             )
         rows = iter([utterances] if alone else utterances)
         answers = []
+        known, is_asked = None, False  # the server is asked what it takes once a call, at most
         while batch := list(itertools.islice(rows, self.batch_size)):
-            answers += self._ask_batch(signature, batch, len(answers), on_problem)
+            known = known if is_asked else self._description
+            if known is None:
+                known, is_asked = self.describe(), True
+            read = _read(known, batch, len(answers))
+            if read[-1] and not is_asked:  # another version may take what the one that is remembered does not
+                known, is_asked = self.describe(), True
+                read = _read(known, batch, len(answers))
+            answers += self._ask_batch(signature, *read, len(answers), on_problem)
         return answers[0] if alone else answers
 
-    def _ask_batch(self, signature, batch, start, on_problem):
-        encoding, values, problems = self._read(batch, start)
+    def _ask_batch(self, signature, encoding, values, problems, start, on_problem):
         if problems and on_problem == "raise":
             raise UtteranceError(problems)
         inputs = encoding.encode(values) if signature == ENCODED else encoding.pad(values)
         outputs = self._ask(signature, self._transport.predict, signature, inputs, passing=OF_A_BATCH)
-        answers = read_answers(outputs)
+        try:
+            answers = read_answers(outputs)
+        except FOREIGN as error:
+            self._description = None
+            words = f"not the outputs of a model that `keras-misa export` wrote: {str(outputs)[:SHOWN]}"
+            raise self._error(signature, "INTERNAL", words) from error
         if any(answer["problem"] for row, answer in enumerate(answers, start) if row not in problems):
             self._description = None  # the server may have another version by now, which takes something else
-        if len(answers) != len(batch):
-            raise self._error(signature, "INTERNAL", f"{len(answers)} answers to {len(batch)} utterances")
+        if len(answers) != len(values):
+            raise self._error(signature, "INTERNAL", f"{len(answers)} answers to {len(values)} utterances")
         for place, problem in problems.items():
             answers[place - start]["problem"] = problem
         problems = {start + row: answer["problem"] for row, answer in enumerate(answers) if answer["problem"]}
         if problems and on_problem == "raise":
             raise UtteranceError(problems)
         return answers
-
-    def _read(self, batch, start):
-        """Encoding, values of the utterances, and problems by place; what cannot be used is an utterance of nothing."""
-        known = self._description
-        while True:
-            encoding = RequestEncoding((known or self.describe())["modalities"])
-            values, problems = [], {}
-            for place, utterance in enumerate(batch, start):
-                if not isinstance(utterance, collections.abc.Mapping):
-                    raise TypeError(
-                        "An utterance must be a dict, modality → value. "
-                        f"Received: utterances[{place}] of type {type(utterance).__name__}"
-                    )
-                try:
-                    values.append(encoding.read(utterance))
-                except ValueError as error:
-                    values.append(encoding.nothing)
-                    problems[place] = str(error)
-            if not problems or known is None:
-                return encoding, values, problems
-            known = None  # another version may take what the one that is remembered does not
 
     def _ask(self, signature, method, *arguments, passing=()):
         attempts = Attempts(self.timeout, self.retries, self.wait_for_ready)
@@ -286,6 +281,24 @@ class ServingClient:
         version = "" if self.version is None else f", version {self.version}"
         message = f"{self.transport} {self.target}, model {self.model!r}{version}, {signature}: {status}: {words}"
         return ServingError(message, self.target, self.model, signature, status)
+
+
+def _read(description, batch, start):
+    """Encoding, values of the utterances, and problems by place; what cannot be used is an utterance of nothing."""
+    encoding = RequestEncoding(description["modalities"])
+    values, problems = [], {}
+    for place, utterance in enumerate(batch, start):
+        if not isinstance(utterance, collections.abc.Mapping):
+            raise TypeError(
+                "An utterance must be a dict, modality → value. "
+                f"Received: utterances[{place}] of type {type(utterance).__name__}"
+            )
+        try:
+            values.append(encoding.read(utterance))
+        except ValueError as error:
+            values.append(encoding.nothing)
+            problems[place] = str(error)
+    return encoding, values, problems
 
 
 def _check(target, model, transport, version, timeout, retries, batch_size, tls, client_certificate):

@@ -32,3 +32,6 @@ class ServingError(OSError):
         self.model = model
         self.signature = signature
         self.status = status
+
+    def __reduce__(self):
+        return type(self), (*self.args, self.target, self.model, self.signature, self.status), self.__dict__

@@ -5,6 +5,8 @@ import time
 
 FIRST_PAUSE = 0.1  # seconds
 LONGEST_PAUSE = 2.0
+FOREIGN = (AttributeError, IndexError, KeyError, TypeError, ValueError)  # of reading an answer of something else
+SHOWN = 200  # characters of such an answer, in a message
 
 
 class Failure(Exception):

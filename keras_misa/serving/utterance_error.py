@@ -20,3 +20,6 @@ class UtteranceError(ValueError):
         (place, problem), *others = self.problems.items()
         more = f" (and {len(others)} other{'s' * (len(others) > 1)}, see `problems`)" if others else ""
         super().__init__(f"Utterance {place} cannot be used: {problem}{more}")
+
+    def __reduce__(self):
+        return type(self), (self.problems,), self.__dict__
