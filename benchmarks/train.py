@@ -11,6 +11,8 @@ The parts, `--parts`:
              is the number of multiplications and additions, at the rate of this machine's best large product.
   inference  1 and 64 utterances, by a `tf.function` and by `model(...)` called as it is.
   memory     peak of a process that trains, above that of one that has imported the same.
+  profile    where a training step, and the answer to one utterance, spend their time: TensorFlow's own profiler, which
+             slows small operations down; shares of the time of all operations on all threads.
   growth     `fit` on a prepared dataset of 1, 10 and 100 times 229 utterances: time for each utterance, peak memory.
   start      `import keras_misa` beside `import keras`; `keras-misa --help`.
 
@@ -39,7 +41,7 @@ from _shapes import HIDDEN, SHAPES, VOCABULARY, make_batch
 
 MINILM = {"vocabulary": 30522, "hidden": 384, "layers": 6, "heads": 12, "intermediate": 1536, "positions": 512}
 SMALL_BERT = {"vocabulary": 50, "hidden": 128, "layers": 2, "heads": 2, "intermediate": 24, "positions": 80}
-PARTS = ("step", "inference", "memory", "growth", "start")
+PARTS = ("step", "inference", "profile", "memory", "growth", "start")
 GROWTH = (1, 10, 100)
 
 
@@ -297,9 +299,28 @@ def count_operations(model, arrays, is_bert):
 # === Inference ===
 
 
-def measure_inference(options):
+def our_inference(model):
+    """A function of a batch that gives the predictions."""
     import keras
     import tensorflow as tf
+
+    from keras_misa.convert import model_inputs
+
+    signature = keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), model.input)
+    serve = tf.function(lambda x: model(x, training=False), [signature])
+    return lambda arrays, labels: serve(model_inputs(**arrays)).numpy()
+
+
+def one_by_one(batches):
+    """The first rows of batches, each a batch without padding."""
+    return [
+        ({name: a[row : row + 1, :n] if a.ndim > 1 else a[row : row + 1] for name, a in arrays.items()}, labels)
+        for arrays, labels in batches
+        for row, n in list(enumerate(arrays["lengths"]))[:8]
+    ]
+
+
+def measure_inference(options):
     import torch
 
     from keras_misa.convert import model_inputs
@@ -307,14 +328,9 @@ def measure_inference(options):
     print("\n### Inference\n\n| utterances | | median ms | times ours |\n|---|---|---|---|")
     modules = pytorch_modules("CMU-MOSI", False, options)
     model = our_model(modules["packed"], None)
-    signature = keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), model.input)
-    serve = tf.function(lambda x: model(x, training=False), [signature])
+    serve = our_inference(model)
     batches = make_batches("CMU-MOSI", False, options, 2 if options.quick else 6)
-    single = [
-        ({name: a[row : row + 1, :n] if a.ndim > 1 else a[row : row + 1] for name, a in arrays.items()}, labels)
-        for arrays, labels in batches
-        for row, n in list(enumerate(arrays["lengths"]))[:8]
-    ]
+    single = one_by_one(batches)
 
     def of_pytorch(module):
         def call(arrays, labels):
@@ -324,7 +340,7 @@ def measure_inference(options):
         return call
 
     ours = {
-        "keras_misa": lambda arrays, labels: serve(model_inputs(**arrays)).numpy(),
+        "keras_misa": serve,
         "keras_misa, model(...)": lambda arrays, labels: model(model_inputs(**arrays), training=False).numpy(),
     }
     theirs = {name: of_pytorch(module) for name, module in modules.items()}
@@ -336,6 +352,65 @@ def measure_inference(options):
         for name, call in theirs.items():
             calls |= {f"PyTorch, {name} on {n}": with_threads(call, n) for n in sorted({1, os.cpu_count()})}
         print_ratios(count, take_turns(calls, chosen, options.rounds), None)
+
+
+# === Profile ===
+
+WHERE = {  # the first that is found in an operation's name
+    "optimiser and clipping": r"reference_adam",
+    "LSTMs: products": r"(^|encoder\w*/)PartitionedCall.*MatMul",
+    "LSTMs: the rest": r"(^|encoder\w*/)PartitionedCall",
+    "embedding, tokens, normalisation between LSTMs": r"encoder",
+    "fusion and head": r"/(fusion|head)",
+    "projections, penalties and their losses": r"_(projection|private|shared)|similarity|difference|reconstruct|cmd",
+    "all else, such as the metrics": r"",
+}
+
+
+def measure_profile(options):
+    model = our_model(pytorch_modules("CMU-MOSI", False, options)["packed"], None)
+    batches = make_batches("CMU-MOSI", False, options, 2 if options.quick else 6)
+    for title, call, chosen in (
+        ("a training step, CMU-MOSI, GloVe", our_train(model), batches),
+        ("one utterance, CMU-MOSI, GloVe", our_inference(model), one_by_one(batches)),
+    ):
+        for batch in [*chosen[:2], *chosen]:
+            call(*batch)
+        times, counts = profile(call, chosen)
+        print(f"\n### Where the time goes: {title}\n\n| | share of the time | operations |\n|---|---|---|")
+        for name in WHERE:
+            if counts[name]:
+                share = 100 * times[name] / sum(times.values())
+                print(f"| {name} | {share:.1f} % | {counts[name] / len(chosen):.0f} |")
+
+
+def profile(call, batches):
+    """Two counters, part of the model → time and number of its operations."""
+    import collections
+    import re
+    import tempfile
+
+    import tensorflow as tf
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    space = xplane_pb2.XSpace()
+    with tempfile.TemporaryDirectory() as folder:
+        tf.profiler.experimental.start(folder)
+        for batch in batches:
+            call(*batch)
+        tf.profiler.experimental.stop()
+        [file] = pathlib.Path(folder).rglob("*.xplane.pb")
+        space.ParseFromString(file.read_bytes())
+    times, counts = collections.Counter(), collections.Counter()
+    for plane in space.planes:
+        for line in plane.lines:
+            for event in line.events:
+                name = plane.event_metadata[event.metadata_id].name
+                if re.fullmatch(r"[^:]+:\w+", name):  # of a node and its operation; others are the runtime's
+                    part = next(part for part, pattern in WHERE.items() if re.search(pattern, name))
+                    times[part] += event.duration_ps
+                    counts[part] += 1
+    return times, counts
 
 
 # === Processes of their own ===
