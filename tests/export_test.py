@@ -340,6 +340,7 @@ def test_versions_files_and_errors(tmp_path, capsys):
     from keras_misa.export.server_files import write_server_files
 
     folder = tmp_path / "model_tokens"
+    (folder / ".new-of-a-killed-export").mkdir(parents=True)
     for number in (1, 2):
         with new_version(folder) as (path, claim):
             (path / "saved_model.pb").write_text(str(number))

@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 
-from keras_misa._files import write_json, write_text
+from keras_misa._files import removing_leftovers, write_json, write_text
 from keras_misa.export.describe_export import SIGNATURE_FILE, export_readme, versions
 from keras_misa.export.server_files import write_server_files, write_warm_up
 
@@ -206,24 +206,25 @@ def check_model_name(name):
 def new_version(folder):
     """A folder to write to, and a function that makes it the next version of a model; it is gone if that is not called.
 
-    The names of versions are numbers, and a server looks at nothing else.
+    The names of versions are numbers, and a server looks at nothing else. What killed exports have left is removed, too.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = pathlib.Path(tempfile.mkdtemp(dir=folder, prefix=".new-"))
-    umask = os.umask(0)
-    os.umask(umask)
-    temporary.chmod(0o777 & ~umask)
+    with removing_leftovers(folder, ".new-*"):
+        temporary = pathlib.Path(tempfile.mkdtemp(dir=folder, prefix=".new-"))
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o777 & ~umask)
 
-    def claim():
-        while True:
-            path = folder / str(max(versions(folder), default=0) + 1)
-            try:
-                return temporary.rename(path)
-            except OSError:
-                if not path.exists():
-                    raise  # else another process was faster
+        def claim():
+            while True:
+                path = folder / str(max(versions(folder), default=0) + 1)
+                try:
+                    return temporary.rename(path)
+                except OSError:
+                    if not path.exists():
+                        raise  # else another process was faster
 
-    try:
-        yield temporary, claim
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            yield temporary, claim
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
