@@ -24,6 +24,7 @@ CMU-MOSI's utterances are real ones (dev.pkl) where KERAS_MISA_TEST_DATA is set;
 
 import argparse
 import json
+import multiprocessing
 import os
 import pathlib
 import platform
@@ -472,20 +473,20 @@ def fit_in_child(times, options):
     import tempfile
 
     import keras
-    import tensorflow_datasets as tfds
 
-    from keras_misa.data import load_dataset, prepare_dataset
+    from keras_misa.data import load_dataset
     from keras_misa.layers import MeanEncoder, UtteranceEncoder, WordUtteranceEncoder
     from keras_misa.models import MISABackbone, MISARegressor
 
-    tfds.display_progress_bar(False)
     keras.utils.set_random_seed(0)
     examples, table = utterances_or_made_up()
     examples = examples[: 20 if options.quick else None]
     with tempfile.TemporaryDirectory() as place:
         place = pathlib.Path(place)
-        write_folder(place / "utterances", examples, int(times))
-        prepare_dataset("utterance_folder", place / "data", place / "utterances")
+        # In a process of its own, whose memory is not counted.
+        builder = multiprocessing.get_context("spawn").Process(target=prepare, args=(place, examples, int(times)))
+        builder.start()
+        builder.join()
         encoders = {"visual": MeanEncoder(47), "acoustic": MeanEncoder(74)}
         if not options.quick:
             encoders = {"text": WordUtteranceEncoder(len(table), 300)}
@@ -506,6 +507,17 @@ def fit_in_child(times, options):
         seconds = time.perf_counter() - start
     said = {"seconds": seconds, "utterances": len(examples) * int(times), "peak": resident_mebibytes()}
     print(json.dumps(said))
+
+
+def prepare(place, examples, times):
+    """The dataset, in `place`."""
+    import tensorflow_datasets as tfds
+
+    from keras_misa.data import prepare_dataset
+
+    tfds.display_progress_bar(False)
+    write_folder(place / "utterances", examples, times)
+    prepare_dataset("utterance_folder", place / "data", place / "utterances")
 
 
 def write_folder(folder, examples, times):
