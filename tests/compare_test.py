@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -434,7 +435,7 @@ def test_single_seeds_of_two_models_are_told_apart(tmp_path):
             write_results(tmp_path / name / f"seed-{seed}", *sentiment(1.0, seed), seed=seed, **MOSI)
     [comparison] = compare(tmp_path / "a" / "seed-0", tmp_path / "b" / "seed-0", samples=0)
     assert list(table_of(comparison.results)) == ["seed-0 (a)", "seed-0 (b)"]
-    with pytest.raises(ValueError, match=r"A run is compared once\. Received: .*seed-0 by itself and as one of"):
+    with pytest.raises(ValueError, match=r"A run is compared once\. Received: .*seed-0 in two models, a and seed-0"):
         compare(tmp_path / "a", tmp_path / "a" / "seed-0")
 
 
@@ -445,6 +446,11 @@ def test_a_group_is_one_model(tmp_path):
     assert list(table_of(comparison.results)) == ["a"]  # and not of two runs
     write_results(tmp_path / "a" / "seed-1", *sentiment(1.0, 1), seed=1, **MOSI, dropout=0.7)
     with pytest.raises(ValueError, match=r"differ in their seeds alone\. Received: .*'dropout': \(0\.\d+, 0\.7\)"):
+        compare(tmp_path / "a")
+    shutil.rmtree(tmp_path / "a" / "seed-1")
+    for seed in (1, 2):  # the second one's folder lies
+        write_results(tmp_path / "a" / f"seed-{seed}", *sentiment(1.0, 1), seed=1, **MOSI)
+    with pytest.raises(ValueError, match=r"seed-1 and .*seed-2 with \{'seed': \(1, 1\)\}"):
         compare(tmp_path / "a")
 
 
@@ -496,6 +502,12 @@ def test_where_tables_are_written(runs, tmp_path, capsys):
 def test_folder_of_models_gets_advice(runs):
     with pytest.raises(FileNotFoundError, match=r"a folder of other folders of runs, such as .*bad: name them"):
         compare(runs)
+
+
+def test_folder_of_models_with_seeds_gets_advice(tmp_path):
+    write_results(tmp_path / "misa" / "seed-0", *sentiment(1.0), **MOSI)
+    with pytest.raises(FileNotFoundError, match=r"such as .*misa.seed-0: name them"):
+        compare(tmp_path)
 
 
 def test_the_same_run_twice_is_one_row(runs):

@@ -100,12 +100,12 @@ def compare(*paths, against=(), dialect="paper", resample="utterances", samples=
         raise ValueError(f"`samples` must be 0, or {MIN_SAMPLES} or more. Received: samples={samples}")
     if not paths and not against:
         raise ValueError("Runs are needed to compare. Received: no path")
-    baselines = {_key(group) for group in find_run_groups(*against)}
-    groups = {_key(group): group for group in find_run_groups(*paths, *against)}
+    baselines = {group.key for group in find_run_groups(*against)}
+    groups = find_run_groups(*paths, *against)
     _check_distinct(groups)
     by_data = {}
-    for key, group in groups.items():
-        by_data.setdefault(data_of(group.config), []).append((group, key in baselines))
+    for group in groups:
+        by_data.setdefault(data_of(group.config), []).append((group, group.key in baselines))
     names = _file_names(by_data)
     comparisons = []
     for data, members in by_data.items():
@@ -121,18 +121,16 @@ def compare(*paths, against=(), dialect="paper", resample="utterances", samples=
 # === Which runs, in which table ===
 
 
-def _key(group):
-    return tuple(run.resolve() for run in group.runs)
-
-
 def _check_distinct(groups):
     """No run may be tested against itself."""
     owners = {}
-    for key, group in groups.items():
-        for run in key:
+    for group in groups:
+        for run in group.key:
             if run in owners:
-                raise ValueError(f"A run is compared once. Received: {run} by itself and as one of {owners[run]}")
-            owners[run] = " and ".join(sorted({group.name, str(run.parent)}))
+                raise ValueError(
+                    f"A run is compared once. Received: {run} in two models, {owners[run]} and {group.name}"
+                )
+            owners[run] = group.name
 
 
 def _check_baselines(data, members):

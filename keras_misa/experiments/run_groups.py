@@ -30,6 +30,11 @@ class RunGroup:
     runs: tuple
 
     @property
+    def key(self):
+        """What tells the group from others, wherever it was asked for: the places of its runs."""
+        return tuple(run.resolve() for run in self.runs)
+
+    @property
     def config(self):
         """Dict of `make_config`, as in the first run."""
         return read_run(self.runs[0])[0]
@@ -87,10 +92,10 @@ def find_run_groups(*paths):
     for path in map(pathlib.Path, paths):
         found = list(_groups_in(path))
         if not found:
-            below = sorted({str(file.parent) for file in path.glob("*/metrics.json")})
-            hint = f", a folder of other folders of runs, such as {below[0]}: name them" if below else ""
+            below = sorted([*path.glob("*/metrics.json"), *path.glob("*/seed-*/metrics.json")])
+            hint = f", a folder of other folders of runs, such as {below[0].parent}: name them" if below else ""
             raise FileNotFoundError(f"There is no finished run. Received: {str(path)!r}{hint}")
-        groups.update((tuple(run.resolve() for run in group.runs), group) for group in found)
+        groups.update((group.key, group) for group in found)
     return list(groups.values())
 
 
@@ -170,14 +175,17 @@ def _groups_in(path):
 
 def _check_same_settings(runs):
     """Runs of a group differ in their seeds, and in where their data and machines were."""
-    first, *others = (read_run(run)[0] for run in runs)
-    for run, config in zip(runs[1:], others, strict=True):
-        names = [name for name in {**first, **config} if name not in OWN and first.get(name) != config.get(name)]
-        if names or config["seed"] == first["seed"]:
-            received = {name: (first.get(name), config.get(name)) for name in names or ["seed"]}
+    known = {}
+    for run in runs:
+        config = read_run(run)[0]
+        other, then = known.get(config["seed"]) or next(iter(known.values()), (run, config))
+        names = [name for name in {**then, **config} if name not in OWN and then.get(name) != config.get(name)]
+        if names or config["seed"] in known:
+            received = {name: (then.get(name), config.get(name)) for name in names or ["seed"]}
             raise ValueError(
-                f"Runs of one model differ in their seeds alone. Received: {runs[0]} and {run} with {received}"
+                f"Runs of one model differ in their seeds alone. Received: {other} and {run} with {received}"
             )
+        known[config["seed"]] = run, config
 
 
 def _read_metrics(path):
@@ -191,7 +199,7 @@ def _read_metrics(path):
 def _read_csv(path):
     """The rows of a file that `write_csv` wrote: a cut one is told."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode("utf-8")  # with its ends of lines, for the reader
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is damaged: expected a CSV file in UTF-8. Received: {error}") from error
     rows = list(csv.DictReader(io.StringIO(text, newline="")))

@@ -20,8 +20,7 @@ def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, 
 
     Writes `seed-<n>/`, a run, for each seed, from that of `settings` (0) on, and `seeds.json`. Started again with the
     same `output`, it goes on where it was killed; more seeds may then be asked for, and those that are there already
-    count in any case. A training that diverges does not
-    stop the others, and is told at the end.
+    count in any case. A training that diverges does not stop the others, and is told at the end.
 
     Args:
         seeds: number of seeds.
