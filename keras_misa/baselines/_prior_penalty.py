@@ -12,8 +12,8 @@ class PriorPenalty(Penalty):
 
     $$L = \sum_k MMD^2(z_k, \mathcal N(0, I)), \quad k(u, v) = \exp(-\|u - v\|_2^2 / d^2)$$
 
-    with the published code's kernel, d the size of the code. The code draws as many vectors from
-    the prior as the batch has rows; here the expectations over it are exact, so the loss has no noise:
+    with the published code's kernel, d the size of the code. The code draws as many vectors from the prior as
+    the batch has rows; here the expectations over it are exact, so the loss has no noise:
 
     $$MMD^2(z, \mathcal N) = E[k(z, z')] - 2 E_z\Big[\big(\tfrac{s}{s + 2}\big)^{d / 2} e^{-\|z\|^2 / (s + 2)}\Big]
     + \big(\tfrac{s}{s + 4}\big)^{d / 2}, \quad s = d^2.$$

@@ -206,8 +206,8 @@ def check_model_name(name):
 def new_version(folder):
     """A folder to write to, and a function that makes it the next version of a model; it is gone if that is not called.
 
-    The names of versions are numbers, and a server looks at nothing else. What killed exports have left
-    is removed, too.
+    The names of versions are numbers, and a server looks at nothing else. What killed exports have
+    left is removed, too.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with removing_leftovers(folder, ".new-*"):
