@@ -5,7 +5,6 @@ import contextlib
 import functools
 import http.server
 import json
-import multiprocessing
 import pickle
 import threading
 import time
@@ -107,10 +106,6 @@ def count_of_metadata(server):
 # === Errors in other processes ===
 
 
-def fail(error):
-    raise error
-
-
 ERRORS = [
     ServingError("these are the words", "localhost:1", "m", "encoded", "UNAVAILABLE"),
     UtteranceError({3: "bad"}),
@@ -124,18 +119,6 @@ def test_errors_are_pickled_whole(error, protocol):
     again = pickle.loads(pickle.dumps(error, protocol))
     assert type(again) is type(error)
     assert (str(again), again.args, vars(again)) == (str(error), error.args, vars(error))
-
-
-def test_errors_come_out_of_a_process_pool():
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        with pytest.raises(ServingError, match=r"^these are the words$") as caught:
-            pool.apply_async(fail, ERRORS[:1]).get(60)
-        error = caught.value
-        assert (error.target, error.model, error.signature) == ("localhost:1", "m", "encoded")
-        assert error.status == "UNAVAILABLE"
-        with pytest.raises(UtteranceError, match="Utterance 7 cannot be used: bad") as caught:
-            pool.apply_async(fail, ERRORS[2:]).get(60)
-        assert caught.value.problems == {7: "bad", 2: "worse"}
 
 
 # === What the server is asked ===
