@@ -301,6 +301,13 @@ def _add_training_arguments(parser):
         help="deal out whole videos of all splits anew, shares of train,validation,test: video:0.7,0.15,0.15; "
         "a seed may follow, video:0.7,0.15,0.15:1",
     )
+    parser.add_argument(
+        "--no-cache",
+        dest="cache",
+        action="store_const",
+        const=False,
+        help="read the data anew in every epoch, for datasets that are larger than memory",
+    )
     parser.add_argument("--label", metavar="NAME", help="what is predicted, such as MOSEI's emotions (default label)")
     _add_text_arguments(parser)
     parser.add_argument("--epochs", type=int, help="the most epochs (default 500; early stopping comes first)")

@@ -1,7 +1,9 @@
 import pathlib
+import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_misa import data
 from keras_misa.data.sources.reference_splits import read_reference_split
@@ -61,6 +63,46 @@ def test_shuffling_is_repeatable_and_changes_by_epoch(source):
     assert first == epochs(1)
     assert len({tuple(epoch) for epoch in first}) > 1
     assert len({tuple(sorted(epoch)) for epoch in first}) == 1
+
+
+def labels_of(dataset):
+    return np.concatenate([labels for _, labels in dataset.as_numpy_iterator()]).tolist()
+
+
+def test_without_a_cache_a_small_split_comes_in_the_same_order(source):
+    settings = {"batch_size": 2, "shuffle": True, "seed": 3, **source}
+    cached, read_anew = (data.load_dataset("cmu_mosi", "train", cache=cache, **settings) for cache in (True, False))
+    assert [labels_of(cached) for _ in range(3)] == [labels_of(read_anew) for _ in range(3)]
+
+
+def test_without_a_cache_a_large_split_is_shuffled_among_some(source, monkeypatch):
+    monkeypatch.setattr(sys.modules["keras_misa.data.load_dataset"], "SHUFFLED", 2)
+    in_order = labels_of(data.load_dataset("cmu_mosi", "train", **source))
+    assert len(set(in_order)) == len(in_order) > 3
+
+    def epochs():
+        dataset = data.load_dataset("cmu_mosi", "train", cache=False, shuffle=True, seed=1, batch_size=2, **source)
+        return [labels_of(dataset) for _ in range(4)]
+
+    first = epochs()
+    assert first == epochs()
+    assert len(set(map(tuple, first))) > 1
+    for epoch in first:
+        assert sorted(epoch) == sorted(in_order)
+        # After n of them, one of the first n + 2 comes: no more is held.
+        assert all(in_order.index(label) < n + 2 for n, label in enumerate(epoch))
+
+
+def test_a_cache_reads_the_files_once(tmp_path):
+    folder = tmp_path / "data"
+    datasets = {c: data.load_dataset("cmu_mosi", "train", cache=c, manual_dir=FOLDER, data_dir=folder) for c in (1, 0)}
+    labels = [labels_of(dataset) for dataset in datasets.values()]
+    assert labels[0] == labels[1]
+    for file in folder.rglob("*.tfrecord*"):
+        file.unlink()
+    assert labels_of(datasets[1]) == labels[0]
+    with pytest.raises(tf.errors.NotFoundError, match="tfrecord"):
+        labels_of(datasets[0])
 
 
 def test_modalities_can_be_left_out(source):

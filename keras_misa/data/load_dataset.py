@@ -7,6 +7,7 @@ from keras_misa.data.split_by_video import SPLITS, split_by_video
 from keras_misa.data.word_table import WordTable, is_torch_file, load_word_table_file, read_word_table
 
 NUM_THREADS = 2
+SHUFFLED = 8192  # examples among which is shuffled where they are not kept in memory
 WORD_TABLE_FILE = "word_table.npz"  # beside the dataset, put there by its builder
 
 
@@ -73,10 +74,13 @@ def load_examples(name, split, *, split_by=None, data_dir=None, manual_dir=None)
         ValueError: If the split does not exist or `split_by` is malformed.
     """
     import tensorflow as tf
+    import tensorflow_datasets as tfds
 
     builder = prepare_dataset(name, data_dir, manual_dir)
     if split not in SPLITS:
         raise ValueError(f"`split` must be one of {SPLITS}. Received: split={split!r}")
+    # Whoever reads keeps what is needed again: else small datasets would lie in memory twice.
+    read = functools.partial(builder.as_dataset, read_config=tfds.ReadConfig(try_autocache=False))
     if split_by is None:
         if split not in builder.info.splits:
             raise ValueError(
@@ -84,10 +88,8 @@ def load_examples(name, split, *, split_by=None, data_dir=None, manual_dir=None)
                 'disjoint videos of what is there, give split_by="video:0.7,0.15,0.15" (`--split-by`). '
                 f"Received: split={split!r}"
             )
-        return builder.as_dataset(split=split)
-    examples = functools.reduce(
-        tf.data.Dataset.concatenate, (builder.as_dataset(split=s) for s in SPLITS if s in builder.info.splits)
-    )
+        return read(split)
+    examples = functools.reduce(tf.data.Dataset.concatenate, (read(s) for s in SPLITS if s in builder.info.splits))
     fractions, seed = _parse_split_by(split_by)
     videos = [example["video_id"].decode() for example in examples.as_numpy_iterator()]
     chosen = [video for video, s in split_by_video(videos, fractions, seed).items() if s == split]
@@ -178,6 +180,7 @@ def load_dataset(
     shuffle=False,
     seed=0,
     first_epoch=None,
+    cache=True,
     split_by=None,
     data_dir=None,
     manual_dir=None,
@@ -186,8 +189,8 @@ def load_dataset(
 ):
     """A split as `(batch, label)`, for `fit`, `evaluate` and `predict`.
 
-    Words become ids or word pieces once, examples are cached in memory, shuffled anew every epoch if asked, padded to
-    the longest of the batch, each modality to its own, and prefetched. Nothing is dropped; the last batch may be short.
+    Words become ids or word pieces, examples are kept in memory, shuffled anew every epoch if asked, padded to the
+    longest of the batch, each modality to its own, and prefetched. Nothing is dropped; the last batch may be short.
 
     Args:
         name: see `prepare_dataset`.
@@ -203,6 +206,9 @@ def load_dataset(
         first_epoch: if a number, the batches of all epochs from this one on in a row, without end, for
             `fit(steps_per_epoch=…)`. The order of an epoch is then that of its number, wherever training began; on JAX
             and PyTorch only if `fit` finds the metrics built (`evaluate` builds them), for it takes a batch to do so.
+        cache: whether the first epoch keeps the examples in memory for those after it. If not, each epoch reads the
+            files again, and memory does not grow with the data. Shuffling is then among 8192 examples at a time; TFDS
+            has written them in a random order. A split that has no more is shuffled as with a cache.
         split_by: see `load_examples`.
         data_dir: see `prepare_dataset`.
         manual_dir: see `prepare_dataset`.
@@ -267,9 +273,12 @@ def load_dataset(
             inputs["lengths"] *= tf.cast(kept[:, place], tf.int32)
         return batch, labels
 
-    dataset = load_examples(name, split, **source).map(to_batch, num_parallel_calls=NUM_THREADS).cache()
+    dataset = load_examples(name, split, **source).map(to_batch, num_parallel_calls=NUM_THREADS)
+    if cache:
+        dataset = dataset.cache()
     if shuffle:
-        dataset = dataset.shuffle(int(dataset.cardinality()), seed=seed)
+        size = int(dataset.cardinality())
+        dataset = dataset.shuffle(size if cache else min(size, SHUFFLED), seed=seed)
     dataset = dataset.padded_batch(batch_size)
     if pad_to_multiple_of > 1:
         dataset = dataset.map(pad)

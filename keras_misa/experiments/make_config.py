@@ -14,6 +14,7 @@ DEFAULTS = {
     "manual_dir": None,
     "data_dir": None,
     "split_by": None,
+    "cache": True,  # examples are read once and kept in memory
     "label": "label",  # or another feature of the dataset, such as MOSEI's emotions
     "metrics": None,  # "sentiment" (the paper's) or "scores"; None: as the labels are
     "class_names": None,  # the dataset's, where labels are classes

@@ -33,7 +33,9 @@ class RunData:
     @functools.cached_property
     def batches(self):
         """Dict, split → batches in a fixed order."""
-        return {split: load_split(self.config, split, self.text and self.text.data) for split in self.examples}
+        text = self.text and self.text.data
+        # The training split's are read once or twice: training has batches of its own.
+        return {split: load_split(self.config, split, text, keep=split != "train") for split in self.examples}
 
     def training_batches(self, seed, first_epoch):
         """The training split's batches, each epoch in its own order, from `first_epoch` on and without end."""
