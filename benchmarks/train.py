@@ -14,7 +14,8 @@ The parts, `--parts`:
   profile    where a training step, and the answer to one utterance, spend their time: TensorFlow's own profiler, which
              slows small operations down; shares of the time of all operations on all threads.
   growth     `fit` on a prepared dataset of 1, 10 and 100 times 229 utterances, kept in memory and read anew in every
-             epoch: time for each utterance, peak memory.
+             epoch: time for each utterance, peak memory (with MALLOC_ARENA_MAX=2, else what the allocator of glibc
+             cannot use again hides the rest).
   start      `import keras_misa` beside `import keras`; `keras-misa --help`.
 
 CMU-MOSI's utterances are real ones (dev.pkl) where KERAS_MISA_TEST_DATA is set; all others are made up.
@@ -418,10 +419,11 @@ def profile(call, batches):
 # === Processes of their own ===
 
 
-def in_child(part, argument, options):
+def in_child(part, argument, options, **environment):
     """What a process of its own says: a dict."""
     command = [sys.executable, __file__, "--child", part, str(argument)] + ["--quick"] * options.quick
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    environment = {**os.environ, **environment}
+    output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
     return json.loads(output.splitlines()[-1])
 
 
@@ -465,7 +467,7 @@ def measure_growth(options):
     first = None
     for times in GROWTH[: 2 if options.quick else None]:
         for way in ("kept in memory", "read anew"):
-            said = in_child("growth", f"{times} {way}", options)
+            said = in_child("growth", f"{times} {way}", options, MALLOC_ARENA_MAX="2")
             each = 1e3 * said["seconds"] / said["utterances"]
             first = first or each
             numbers = f"{said['utterances']} | {each:.2f} | {each / first:.2f} | {said['peak']:.0f}"

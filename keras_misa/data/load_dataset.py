@@ -7,7 +7,7 @@ from keras_misa.data.split_by_video import SPLITS, split_by_video
 from keras_misa.data.word_table import WordTable, is_torch_file, load_word_table_file, read_word_table
 
 NUM_THREADS = 2
-SHUFFLED = 8192  # examples among which is shuffled where they are not kept in memory
+SHUFFLED = 1024  # examples among which is shuffled where they are not kept in memory
 WORD_TABLE_FILE = "word_table.npz"  # beside the dataset, put there by its builder
 
 
@@ -207,7 +207,7 @@ def load_dataset(
             `fit(steps_per_epoch=…)`. The order of an epoch is then that of its number, wherever training began; on JAX
             and PyTorch only if `fit` finds the metrics built (`evaluate` builds them), for it takes a batch to do so.
         cache: whether the first epoch keeps the examples in memory for those after it. If not, each epoch reads the
-            files again, and memory does not grow with the data. Shuffling is then among 8192 examples at a time; TFDS
+            files again, and memory does not grow with the data. Shuffling is then among 1024 examples at a time; TFDS
             has written them in a random order. A split that has no more is shuffled as with a cache.
         split_by: see `load_examples`.
         data_dir: see `prepare_dataset`.
