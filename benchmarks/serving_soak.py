@@ -4,7 +4,7 @@ Eight client processes, half by gRPC and half by REST, ask for predictions, expl
 utterances of all lengths. One request in a hundred is malformed, in every way: some the client must refuse, some go
 past it. Every answer is compared with what `model.explain` says in Keras. Midway version 2 of the model appears. The
 server is the tests' servicer (TensorFlow Serving's protocol, batching and sessions, in Python), so its speed is
-nobody's. It runs with MALLOC_ARENA_MAX=2: else what glibc's allocator cannot use again hides what leaks (docs/speed.md).
+nobody's. It runs with MALLOC_ARENA_MAX=2: else what glibc cannot use again hides what leaks (docs/speed.md).
 
     python benchmarks/serving_soak.py
     python benchmarks/serving_soak.py --quick
