@@ -41,6 +41,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from _mosi import pad, utterances_or_made_up
 from _shapes import HIDDEN, SHAPES, VOCABULARY, make_batch
+from _threads import faster_threads, numbers_of_threads, with_threads
 
 MINILM = {"vocabulary": 30522, "hidden": 384, "layers": 6, "heads": 12, "intermediate": 1536, "positions": 512}
 SMALL_BERT = {"vocabulary": 50, "hidden": 128, "layers": 2, "heads": 2, "intermediate": 24, "positions": 80}
@@ -167,16 +168,6 @@ def our_train(model):
     return lambda arrays, labels: model.train_on_batch(model_inputs(**arrays), labels)
 
 
-def with_threads(call, threads):
-    """PyTorch's threads are its process's."""
-    import torch
-
-    def prepare():
-        torch.set_num_threads(threads)
-
-    return prepare, call
-
-
 def with_lstm(call, is_usable):
     """Ours with the LSTMs of `keras_misa`, or of Keras."""
     from keras_misa import _tensorflow_lstm
@@ -199,16 +190,6 @@ def take_turns(calls, batches, rounds):
                 if number >= 0:
                     times[name].append(time.perf_counter() - start)
     return {name: np.array(values) for name, values in times.items()}
-
-
-def faster_threads(times):
-    """Of contenders `name on n`, the faster `name`, and its number of threads."""
-    best = {}
-    for name, values in times.items():
-        name, _, threads = name.partition(" on ")
-        if name not in best or np.median(values) < np.median(best[name][0]):
-            best[name] = values, threads
-    return best
 
 
 def print_ratios(label, times, others):
@@ -246,7 +227,7 @@ def measure_step(options):
             steps = {name: pytorch_train(module, name == "fastest") for name, module in modules.items()}
             assert_equal(model, calls["keras_misa"][1], steps.values(), batches[0])
             for name, step in steps.items():
-                calls |= {f"PyTorch, {name} on {n}": with_threads(step, n) for n in sorted({1, os.cpu_count()})}
+                calls |= {f"PyTorch, {name} on {n}": with_threads(step, n) for n in numbers_of_threads()}
             times = take_turns(calls, batches, options.rounds)
             floor = np.median([count_operations(model, arrays, is_bert) for arrays, _ in batches]) / peak
             label = f"{shape}, {'MiniLM' if is_bert else 'GloVe'}, {rows}"
@@ -353,7 +334,7 @@ def measure_inference(options):
             np.testing.assert_allclose(answers, [answers[0]] * len(answers), atol=1e-4)
         calls = {name: (lambda: None, call) for name, call in ours.items()}
         for name, call in theirs.items():
-            calls |= {f"PyTorch, {name} on {n}": with_threads(call, n) for n in sorted({1, os.cpu_count()})}
+            calls |= {f"PyTorch, {name} on {n}": with_threads(call, n) for n in numbers_of_threads()}
         print_ratios(count, take_turns(calls, chosen, options.rounds), None)
 
 
