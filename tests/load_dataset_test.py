@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from keras_misa import data
 from keras_misa.data.sources.reference_splits import read_reference_split
+from keras_misa.experiments.make_config import make_config
+from keras_misa.experiments.open_data import open_data
 
 FOLDER = pathlib.Path(__file__).parents[1] / "datasets" / "cmu_mosi" / "dummy_data"
 FILES = {"train": "train.pkl", "validation": "dev.pkl", "test": "test.pkl"}
@@ -103,6 +105,16 @@ def test_a_cache_reads_the_files_once(tmp_path):
     assert labels_of(datasets[1]) == labels[0]
     with pytest.raises(tf.errors.NotFoundError, match="tfrecord"):
         labels_of(datasets[0])
+
+
+def test_training_without_a_cache_sees_the_same_batches(source):
+    def labels(cache):
+        config = make_config("cmu_mosi", cache=cache, batch_size=2, **{k: str(v) for k, v in source.items()})
+        run_data = open_data(config)
+        batches = run_data.training_batches(seed=3, first_epoch=1).take(3 * run_data.steps_per_epoch)
+        return [labels_of(batches), *map(labels_of, run_data.batches.values())]
+
+    assert labels(True) == labels(False)
 
 
 def test_modalities_can_be_left_out(source):

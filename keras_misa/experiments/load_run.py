@@ -37,8 +37,12 @@ def read_run(run):
     is_complete = isinstance(written, dict) and all(isinstance(written.get(n), dict) for n in ("settings", "data"))
     if not is_complete or not {"dataset", "seed"} <= set(written["settings"]):
         raise ValueError(f"{run / 'config.json'} is damaged: expected the settings and data of a run.")
-    settings = written["settings"]
-    return {**make_config(settings["dataset"], model=settings.get("model")), **settings}, written
+    return complete_settings(written["settings"]), written
+
+
+def complete_settings(settings):
+    """The settings of a run; those that did not exist when it was written have their defaults."""
+    return {**make_config(settings["dataset"], model=settings.get("model")), **settings}
 
 
 def load_run_model(run):

@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_misa._files import atomic_path, read_json, write_csv, write_json
 from keras_misa.experiments.evaluate import best_reachable, split_title
+from keras_misa.experiments.load_run import complete_settings
 from keras_misa.experiments.make_config import make_config
 from keras_misa.experiments.prediction_cells import class_names, prediction_cells
 from keras_misa.experiments.report import dataset_title, metrics_table, plot_curves, scores_table
@@ -126,7 +127,8 @@ def _check_settings(path, config, provenance):
         return json.loads(json.dumps({**settings, "files": files, "words": data.get("text")}, default=str))
 
     written = read_json(path)
-    then, now = comparable(written["settings"], written["data"]), comparable(config, provenance)
+    then = comparable(complete_settings(written["settings"]), written["data"])
+    now = comparable(config, provenance)
     if changed := sorted(name for name in {*then, *now} if then.get(name) != now.get(name)):
         differences = ", ".join(f"{name}={now.get(name)!r} (was {then.get(name)!r})" for name in changed)
         raise ValueError(
