@@ -3,7 +3,8 @@
 Correctness: predictions, losses and gradients against the PyTorch module of the tests on the CPU; NaN behind the
 lengths, and rows without steps; mixed precision. Speed: a training step through `fit`, beside that module with packed
 sequences on the same GPU, on batches of the three datasets' shapes, made up. Each backend has a process of its own; a
-check that fails is an error at the end. A backend without a GPU is left out unless --cpu is given, and said.
+check that fails is an error at the end, and so is a backend that was asked for and is not there, or that does not see
+the GPU. Where there is no GPU at all, nothing runs unless --cpu is given.
 
     python benchmarks/gpu.py
     python benchmarks/gpu.py --backends jax torch --rounds 10
@@ -21,6 +22,7 @@ import shutil
 import subprocess
 import sys
 import time
+import traceback
 import warnings
 
 import numpy as np
@@ -35,7 +37,7 @@ PADDING = 16  # XLA compiles anew for each length
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS, metavar="NAME")
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, metavar="NAME", help="default: those installed")
     parser.add_argument("--rounds", type=int, default=5, help="epochs of 20 steps that are timed, in turns")
     parser.add_argument("--cpu", action="store_true", help="go on where there is no GPU: shows that the script runs")
     parser.add_argument(
@@ -51,9 +53,10 @@ def main():
         print("There is no GPU here (--cpu goes on without).")
         return
     failed = []
-    for backend in options.backends:
+    for backend in options.backends or BACKENDS:
         if importlib.util.find_spec(backend) is None:
             print(f"{backend}: not installed.", flush=True)
+            failed += [backend] if options.backends else []
             continue
         environment = {**os.environ, "KERAS_BACKEND": backend, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
         environment |= {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -76,15 +79,19 @@ def run_backend(backend, options):
     )
     print(f"Python {platform.python_version()}, {os.cpu_count()} CPUs.\n", flush=True)
     if device is None and not options.cpu:
-        print("Left out: this backend has no GPU here (--cpu goes on without).")
-        return 0
+        print("This backend does not see the GPU (--cpu goes on without).")
+        return 1
     set_precision(backend, exact=True)
     print("| check | largest deviation | allowed | |\n|---|---|---|---|")
     is_good = True
-    for name, (deviation, allowed) in checks(SMALL if options.quick else SHAPES["CMU-MOSI"][0]):
-        passed = bool(deviation <= allowed)
-        is_good &= passed
-        print(f"| {name} | {deviation:.1e} | {allowed:.0e} | {'good' if passed else '**FAILED**'} |", flush=True)
+    try:
+        for name, (deviation, allowed) in checks(SMALL if options.quick else SHAPES["CMU-MOSI"][0]):
+            passed = bool(deviation <= allowed)
+            is_good &= passed
+            print(f"| {name} | {deviation:.1e} | {allowed:.0e} | {'good' if passed else '**FAILED**'} |", flush=True)
+    except Exception:  # the speed is still worth knowing
+        traceback.print_exc()
+        is_good = False
     set_precision(backend, exact=False)
     measure(backend, device, options)
     return 0 if is_good else 1
@@ -99,8 +106,9 @@ def find_gpu(backend):
         return found[0].device_kind if found else None
     if backend == "torch":
         import torch
+        from keras import ops
 
-        return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+        return torch.cuda.get_device_name() if ops.zeros(1).is_cuda else None
     import tensorflow as tf
 
     found = tf.config.list_physical_devices("GPU")
@@ -176,13 +184,15 @@ def checks(sizes):
     for name in ("task", "similarity", "difference", "reconstruction", "loss"):
         value = losses[name].item()
         yield f"loss: {name}", (abs(logs[name] - value) / abs(value), 1e-4)
-    yield "gradients", (gradient_deviation(model, module, losses["loss"], batch, labels), 1e-4)
-
-    model = our_model(module)
     behind = {name: array.copy() for name, array in arrays.items()}
     for row, length in enumerate(arrays["lengths"]):
+        behind["words"][row, length:] = 3
         behind["visual"][row, length:] = np.nan
         behind["acoustic"][row, length:] = 1e30
+    deviation = gradient_deviation(model, module, losses["loss"], model_inputs(**behind), labels)
+    yield "gradients, NaN behind the lengths", (deviation, 1e-4)
+
+    model = our_model(module)
     yield "NaN behind the lengths", (deviation_of(model, model_inputs(**behind), expected), 1e-4)
     missing = model_inputs(**arrays)
     missing["visual"] = {**missing["visual"], "lengths": np.where(np.arange(24) == 3, 0, arrays["lengths"])}
@@ -191,7 +201,7 @@ def checks(sizes):
     yield "a row without steps: the others", (np.abs(answer - expected)[others].max(), 1e-4)
     yield "a row without steps: not finite", (float((~np.isfinite(answer)).sum()), 0.0)
     for dtype in ("mixed_bfloat16", "mixed_float16"):
-        yield f"{dtype}: loss after 20 steps", (mixed_deviation(dtype, sizes), 0.1)
+        yield f"{dtype}: loss after 20 steps", (mixed_deviation(dtype, sizes), 0.05)
 
 
 def deviation_of(model, batch, expected):
@@ -207,14 +217,14 @@ def gradient_deviation(model, module, loss, batch, labels):
     before = {name: np.array(value) for name, value in to_state_dict(model).items()}
     model.train_on_batch(batch, labels)
     after = to_state_dict(model)
-    worst = 0.0
+    deviations = []
     for name, parameter in module.named_parameters():
         if parameter.grad is None or ("rnn" in name and "bias" in name):
             continue
         expected = parameter.grad.numpy()
         received = before[name] - np.array(after[name])  # SGD with rate 1
-        worst = max(worst, np.abs(received - expected).max() / max(np.abs(expected).max(), 1e-2))
-    return worst
+        deviations.append(np.abs(received - expected).max() / max(np.abs(expected).max(), 1e-2))
+    return np.max(deviations)  # NaN if one is
 
 
 def mixed_deviation(dtype, sizes):
@@ -235,7 +245,10 @@ def mixed_deviation(dtype, sizes):
             "acoustic": UtteranceEncoder(sizes[2], dtype=policy),
         }
         model = MISARegressor(MISABackbone(encoders, 64, dtype=policy), dropout=0.0, fusion_dropout=0.0)
-        model.compile(keras.optimizers.Adam(1e-3), metrics=None)
+        optimizer = keras.optimizers.Adam(1e-3)
+        if policy == "mixed_float16":  # with Keras's 2**15 the first steps overflow and are left out
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=2.0**10)
+        model.compile(optimizer, metrics=None)
         losses = [float(model.train_on_batch(batch, labels, return_dict=True)["loss"]) for _ in range(20)]
         ends.append(losses[-1])
     return abs(ends[1] / ends[0] - 1) if np.isfinite(ends).all() else np.inf

@@ -57,13 +57,39 @@ def removing_leftovers(folder, pattern):
             os.close(handle)
 
 
+@contextlib.contextmanager
+def owning(folder):
+    """A block that nobody else is in with the same folder, which is made; where folders cannot be locked, any may be.
+
+    Raises:
+        BlockingIOError: If another process, or thread, is in it.
+    """
+    pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+    handle = _open_folder(folder)
+    try:
+        if handle is not None:
+            _own(handle, folder)
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _own(handle, folder):
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BlockingIOError(
+            f"{folder} is being written by another process: wait for its end, or choose another folder."
+        ) from None
+    except OSError:  # no locks on this file system
+        pass
+
+
 def _share(folder):
     """The open folder with a shared lock on it, or `None`."""
-    if fcntl is None:
-        return None
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # It may lie in a cloud.
+    handle = _open_folder(folder)
+    if handle is None:
         return None
     try:
         fcntl.flock(handle, fcntl.LOCK_SH)
@@ -71,6 +97,16 @@ def _share(folder):
         os.close(handle)
         return None
     return handle
+
+
+def _open_folder(folder):
+    """Its handle, or `None`."""
+    if fcntl is None:
+        return None
+    try:
+        return os.open(folder, os.O_RDONLY)
+    except OSError:  # It may lie in a cloud.
+        return None
 
 
 def _is_alone(handle):

@@ -3,7 +3,10 @@
 import importlib
 import json
 import pathlib
+import re
 import shutil
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -100,6 +103,18 @@ def test_the_reference_protocol(data_dir, tmp_path):
     for name in ("killed", "whole"):
         run(tmp_path / name, data_dir, protocol="reference")
     assert everything(tmp_path / "killed") == everything(tmp_path / "whole")
+
+
+def test_a_folder_that_another_process_writes_is_refused(killed, data_dir, tmp_path):
+    output = shutil.copytree(killed, tmp_path / "run")
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    lock = f"import fcntl, os; fcntl.flock(os.open({str(output)!r}, os.O_RDONLY), fcntl.LOCK_EX); print(); input()"
+    with subprocess.Popen([sys.executable, "-c", lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(BlockingIOError, match=rf"^{re.escape(str(output))} is being written by another process"):
+            run(output, data_dir)
+        other.communicate(b"\n")
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
 
 
 def test_other_settings_are_refused(killed, data_dir, tmp_path):

@@ -11,7 +11,7 @@ from importlib import metadata
 
 import numpy as np
 
-from keras_misa._files import atomic_path, read_json, write_csv, write_json
+from keras_misa._files import atomic_path, owning, read_json, write_csv, write_json
 from keras_misa.experiments.evaluate import best_reachable, split_title
 from keras_misa.experiments.load_run import complete_settings
 from keras_misa.experiments.make_config import make_config
@@ -42,6 +42,7 @@ def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
     Raises:
         ValueError: If a setting is wrong, the data does not fit, or training diverged.
         FileExistsError: If `output` holds files already that are not of an interrupted run.
+        BlockingIOError: If another process trains there now.
 
     Example:
         ```python
@@ -50,14 +51,23 @@ def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
     """
     from keras_misa._console import make_console
     from keras_misa.experiments.callbacks import text_progress
-    from keras_misa.experiments.checkpoint import remove_checkpoint
-    from keras_misa.experiments.devices import device_scope, prepare_devices
-    from keras_misa.experiments.fit_model import TrainingDiverged, divergence, fit_model, make_model
+    from keras_misa.experiments.devices import prepare_devices
     from keras_misa.experiments.open_data import open_data
 
     config = make_config(dataset, **settings)
     console = make_console(quiet=quiet)
     output = pathlib.Path(output or f"runs/{dataset.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}")
+    _is_resumed(output)  # raises before the data is read, if it will
+    prepare_devices(config)
+    with text_progress(console) as progress:
+        run_data = open_data(config, progress=progress)
+    _print_summary(console, run_data)
+    with owning(output):
+        return _train(run_data, output, console)
+
+
+def _is_resumed(output):
+    """Whether the folder holds a run that was interrupted; raises if it holds something else."""
     is_resumed = (output / "config.json").exists() and not (output / "metrics.json").exists()
     if output.exists() and not output.is_dir():
         raise FileExistsError(f"The output is a folder. Received: output={str(output)!r}, which is a file")
@@ -67,12 +77,15 @@ def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
             "The output folder must be new or empty, or hold a run that was interrupted. "
             f"Received: output={str(output)!r}, which holds {held}"
         )
+    return is_resumed
 
-    # === Data ===
-    prepare_devices(config)
-    with text_progress(console) as progress:
-        run_data = open_data(config, progress=progress)
-    _print_summary(console, run_data)
+
+def _train(run_data, output, console):
+    from keras_misa.experiments.checkpoint import remove_checkpoint
+    from keras_misa.experiments.devices import device_scope
+    from keras_misa.experiments.fit_model import TrainingDiverged, divergence, fit_model, make_model
+
+    config, is_resumed = run_data.config, _is_resumed(output)
 
     # === Training ===
     with device_scope(config["devices"]):
