@@ -107,15 +107,23 @@ class UtteranceEncoder(keras.layers.Layer):
         real = is_real(values, lengths)
         values = self.embed(ops.where(self._spread(real, values), values, ops.zeros_like(values)))
         # A row without any real step still runs its first, zeroed one: cuDNN refuses rows that are masked throughout.
-        mask = is_real(values, ops.maximum(lengths, 1))
+        states = self._end_states(values, ops.maximum(lengths, 1), training)
+        return ops.where(ops.expand_dims(lengths > 0, 1), states, ops.zeros_like(states))
+
+    def _end_states(self, values, lengths, training):
+        if keras.backend.backend() == "torch" and self.cell == "lstm":
+            from keras_misa import _torch_lstm
+
+            if _torch_lstm.is_usable(values):
+                return _torch_lstm.encode(values, lengths, self.rnn_1, self.layer_norm, self.rnn_2)
+        mask = is_real(values, lengths)
         forward, backward = self.rnn_1
         forward_sequence, forward_1, *_ = forward(values, mask=mask, training=training)
         backward_sequence, backward_1, *_ = backward(values, mask=mask, training=training)
         sequence = ops.concatenate([forward_sequence, ops.flip(backward_sequence, axis=1)], axis=-1)
         sequence = self.layer_norm(sequence)
         forward_2, backward_2 = (rnn(sequence, mask=mask, training=training)[1] for rnn in self.rnn_2)
-        states = ops.concatenate([forward_1, forward_2, backward_1, backward_2], axis=-1)
-        return ops.where(ops.expand_dims(lengths > 0, 1), states, ops.zeros_like(states))
+        return ops.concatenate([forward_1, forward_2, backward_1, backward_2], axis=-1)
 
     def embed(self, values):
         """Turn the values of real steps into vectors, one axis more for ids; here they are vectors already."""
