@@ -3,8 +3,6 @@
 Keras's LSTM on PyTorch is a loop in Python over the padded steps as soon as there is a mask, on a GPU too.
 """
 
-import functools
-
 import torch
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
@@ -30,22 +28,23 @@ def encode(values, lengths, rnn_1, layer_norm, rnn_2):
     packed = pack_padded_sequence(values, lengths, batch_first=True, enforce_sorted=False)
     hidden, states_1 = bidirectional(packed, rnn_1)
     _, states_2 = bidirectional(PackedSequence(layer_norm(hidden.data), *hidden[1:]), rnn_2)
-    return torch.cat([states_1[0], states_2[0], states_1[1], states_2[1]], dim=1)
+    states = torch.cat([states_1[0], states_2[0], states_1[1], states_2[1]], dim=1)
+    return states[packed.unsorted_indices]
 
 
 def bidirectional(packed, rnns):
-    """All hidden states, packed, and the last ones, `(2, batch, units)`; the gates' order is Keras's, too."""
-    weights = {}
-    for rnn, end in zip(rnns, ("", "_reverse"), strict=True):
+    """All hidden states, packed, and the last ones, `(2, batch, units)`, in the packed order of rows.
+
+    The order of the gates is Keras's, too. `torch.nn.LSTM` called with these weights would do the same, but a module
+    that holds them for the time of a call may be called by another thread.
+    """
+    weights = []
+    for rnn in rnns:
         kernel, recurrent, bias = (w.value for w in (rnn.cell.kernel, rnn.cell.recurrent_kernel, rnn.cell.bias))
-        weights |= {f"weight_ih_l0{end}": kernel.t(), f"weight_hh_l0{end}": recurrent.t()}
-        weights |= {f"bias_ih_l0{end}": bias, f"bias_hh_l0{end}": torch.zeros_like(bias)}
-    features, gates = kernel.shape
-    hidden, (states, _) = torch.func.functional_call(without_weights(features, gates // 4), weights, (packed,))
-    return hidden, states
-
-
-@functools.cache
-def without_weights(features, units):
-    """PyTorch's module, to be called with weights."""
-    return torch.nn.LSTM(features, units, bidirectional=True, device="meta")
+        weights += [kernel.t(), recurrent.t(), bias, torch.zeros_like(bias)]
+    state = packed.data.new_zeros((2, int(packed.batch_sizes[0]), recurrent.shape[0]))
+    options = {"has_biases": True, "num_layers": 1, "dropout": 0.0, "bidirectional": True}
+    hidden, states, _ = torch.lstm(
+        packed.data, packed.batch_sizes, (state, state), weights, train=torch.is_grad_enabled(), **options
+    )
+    return PackedSequence(hidden, *packed[1:]), states
