@@ -81,11 +81,8 @@ def find_data(run, manual_dir=None, data_dir=None):
     return config
 
 
-def load_split(config, split, text, keep=True, **kwargs):
-    """The batches of a split as the configuration wants them; `text` is what `load_dataset` takes.
-
-    They are kept in memory if the configuration allows it and `keep` is true.
-    """
+def load_split(config, split, text, **kwargs):
+    """The batches of a split as the configuration wants them; `text` is what `load_dataset` takes."""
     from keras_misa.data import load_dataset
 
     return load_dataset(
@@ -95,7 +92,7 @@ def load_split(config, split, text, keep=True, **kwargs):
         text=text,
         modalities=config["modalities"],
         batch_size=config["batch_size"],
-        cache=config["cache"] and keep,
+        cache=config["cache"],
         **source_of(config),
         pad_to_multiple_of=padding_multiple(config["jit_compile"]),
         **kwargs,

@@ -34,8 +34,8 @@ class RunData:
     def batches(self):
         """Dict, split → batches in a fixed order."""
         text = self.text and self.text.data
-        # The training split's are read once or twice: training has batches of its own.
-        return {split: load_split(self.config, split, text, keep=split != "train") for split in self.examples}
+        once = {**self.config, "cache": False}  # training has batches of its own: these are read once or twice
+        return {s: load_split(once if s == "train" else self.config, s, text) for s in self.examples}
 
     def training_batches(self, seed, first_epoch):
         """The training split's batches, each epoch in its own order, from `first_epoch` on and without end."""

@@ -57,7 +57,7 @@ def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
     config = make_config(dataset, **settings)
     console = make_console(quiet=quiet)
     output = pathlib.Path(output or f"runs/{dataset.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}")
-    _is_resumed(output)  # raises before the data is read, if it will
+    _check_output(output)  # before the data is read
     prepare_devices(config)
     with text_progress(console) as progress:
         run_data = open_data(config, progress=progress)
@@ -66,8 +66,8 @@ def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
         return _train(run_data, output, console)
 
 
-def _is_resumed(output):
-    """Whether the folder holds a run that was interrupted; raises if it holds something else."""
+def _check_output(output):
+    """Raise if the folder holds anything but a run that was interrupted; returns whether it holds one."""
     is_resumed = (output / "config.json").exists() and not (output / "metrics.json").exists()
     if output.exists() and not output.is_dir():
         raise FileExistsError(f"The output is a folder. Received: output={str(output)!r}, which is a file")
@@ -85,7 +85,8 @@ def _train(run_data, output, console):
     from keras_misa.experiments.devices import device_scope
     from keras_misa.experiments.fit_model import TrainingDiverged, divergence, fit_model, make_model
 
-    config, is_resumed = run_data.config, _is_resumed(output)
+    config = run_data.config
+    is_resumed = _check_output(output)  # again: another process may have been there in the meantime
 
     # === Training ===
     with device_scope(config["devices"]):
