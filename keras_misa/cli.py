@@ -85,7 +85,10 @@ def _make_parser():
         metavar="K",
         help="train from K seeds, --seed and those after it, each a run, and summarise",
     )
-    _add_workers_argument(train, "trainings at a time, with --seeds, each with its share of the machine (default 1)")
+    _add_folds_argument(train)
+    _add_workers_argument(
+        train, "trainings at a time, with --seeds or --folds, each with its share of the machine (default 1)"
+    )
     _add_training_arguments(train)
     train.add_argument(
         "--model",
@@ -112,6 +115,7 @@ def _make_parser():
     ablate.set_defaults(command=_ablate)
     ablate.add_argument("--output", metavar="DIR", help="folder of the ablation (default: ablations/<dataset>-<time>)")
     ablate.add_argument("--seeds", type=int, default=1, metavar="K", help="trainings of each model (default 1)")
+    _add_folds_argument(ablate)
     _add_workers_argument(ablate, "trainings at a time, each with its share of the machine (default 1)")
     _add_training_arguments(ablate)
 
@@ -288,6 +292,16 @@ def _add_workers_argument(parser, what):
     parser.add_argument("--workers", type=int, default=1, metavar="N", help=what)
 
 
+def _add_folds_argument(parser):
+    parser.add_argument(
+        "--folds",
+        type=int,
+        metavar="K",
+        help="cross-validate: train K times for each seed, each time tested on other videos, until each utterance was "
+        "tested once",
+    )
+
+
 def _add_training_arguments(parser):
     parser.add_argument(
         "--dataset",
@@ -297,9 +311,9 @@ def _add_training_arguments(parser):
     _add_data_arguments(parser)
     parser.add_argument(
         "--split-by",
-        metavar="video:FRACTIONS",
-        help="deal out whole videos of all splits anew, shares of train,validation,test: video:0.7,0.15,0.15; "
-        "a seed may follow, video:0.7,0.15,0.15:1",
+        metavar="video:HOW",
+        help="deal out whole videos of all splits anew: video:0.7,0.15,0.15, shares of train,validation,test; or "
+        "video:2/5, the second of five folds; a seed may follow, video:0.7,0.15,0.15:1",
     )
     parser.add_argument(
         "--no-cache",
@@ -566,7 +580,7 @@ def _download_dataset(name, out):
     print(f"{len(paths)} files in {out}. Next: keras-misa datasets build {name} --manual-dir {out}")
 
 
-def _train(quiet, preset, seeds, workers, assignments, **settings):
+def _train(quiet, preset, seeds, folds, workers, assignments, **settings):
     settings = {name: value for name, value in settings.items() if value is not None}
     if twice := [name for name, _ in assignments if name in settings]:
         raise ValueError(f"A setting is given once. Received: {', '.join(twice)} as an option and by --set")
@@ -577,19 +591,23 @@ def _train(quiet, preset, seeds, workers, assignments, **settings):
     logging.getLogger("keras_misa").setLevel(logging.ERROR if quiet else logging.WARNING)
     from keras_misa.experiments import train, train_seeds
 
-    if seeds is None and workers > 1:
-        raise ValueError(f"Several workers need several seeds, --seeds K. Received: workers={workers}")
-    run = train if seeds is None else functools.partial(train_seeds, seeds, workers=workers)
+    is_one = seeds is None and folds is None
+    if is_one and workers > 1:
+        raise ValueError(
+            f"Several workers need several seeds or folds, --seeds K or --folds K. Received: workers={workers}"
+        )
+    seeds = 1 if seeds is None else seeds
+    run = train if is_one else functools.partial(train_seeds, seeds, workers=workers, folds=folds)
     run(quiet=quiet, **settings)
 
 
-def _ablate(quiet, seeds, workers, **settings):
+def _ablate(quiet, seeds, folds, workers, **settings):
     settings = {name: value for name, value in settings.items() if value is not None}
     prepare_libraries()
     logging.getLogger("keras_misa").setLevel(logging.ERROR if quiet else logging.WARNING)
     from keras_misa.experiments import ablate
 
-    ablate(quiet=quiet, seeds=seeds, workers=workers, **settings)
+    ablate(quiet=quiet, seeds=seeds, folds=folds, workers=workers, **settings)
 
 
 def _missing(runs, rates, out, **settings):

@@ -21,6 +21,7 @@ from keras_misa.experiments.task_metrics import compute_metrics
 MOSI = {"dataset": "cmu_mosi/reference_splits", "metrics": "sentiment"}
 FUNNY = {"dataset": "ur_funny/v1", "num_outputs": 2, "class_names": ["not humorous", "humorous"]}
 ROWS = 60
+MEASURES = ("Acc-2 neg. / non-neg.", "Acc-2 neg. / pos.", "MAE", "Corr")
 
 
 def write_results(folder, labels, predictions, seed=0, segments=None, **settings):
@@ -445,7 +446,9 @@ def test_a_group_is_one_model(tmp_path):
     [comparison] = compare(tmp_path / "a", samples=0)
     assert list(table_of(comparison.results)) == ["a"]  # and not of two runs
     write_results(tmp_path / "a" / "seed-1", *sentiment(1.0, 1), seed=1, **MOSI, dropout=0.7)
-    with pytest.raises(ValueError, match=r"differ in their seeds alone\. Received: .*'dropout': \(0\.\d+, 0\.7\)"):
+    with pytest.raises(
+        ValueError, match=r"differ in their seeds and folds alone\. Received: .*'dropout': \(0\.\d+, 0\.7\)"
+    ):
         compare(tmp_path / "a")
     shutil.rmtree(tmp_path / "a" / "seed-1")
     for seed in (1, 2):  # the second one's folder lies
@@ -606,3 +609,87 @@ def test_notes_follow_the_table():
     assert "| a\\|b | 1 |" in table.to_markdown()
     with pytest.raises(ValueError, match=r"Expected 2 cells, \['model', 'MAE'\]\. Received: \['a'\]"):
         ResultTable("Results", ["model", "MAE"], [["a"]])
+
+
+# === Folds ===
+
+
+def write_folds(folder, labels, predictions, folds=3, seed=0, **settings):
+    """The runs of a cross-validation, each tested on the rows of every third video."""
+    video = np.arange(len(labels)) // 4
+    for fold in range(1, folds + 1):
+        rows = np.flatnonzero(video % folds == fold - 1)
+        run = write_results(
+            folder / f"seed-{seed}-fold-{fold}",
+            labels[rows],
+            predictions[rows],
+            seed=seed,
+            segments=[f"v{row // 4}[{row}]" for row in rows],
+            **{**MOSI, "split_by": f"video:{fold}/{folds}", **settings},
+        )
+        written = list(csv.DictReader(io.StringIO((run / "predictions.csv").read_text())))
+        write_csv(
+            run / "predictions.csv", [{**row, "video_id": f"v{video[n]}"} for row, n in zip(written, rows, strict=True)]
+        )
+    return folder
+
+
+def test_folds_are_tested_as_one_run_on_everything(tmp_path):
+    for name, noise in {"good": 0.3, "bad": 4.0}.items():
+        write_folds(tmp_path / name, *sentiment(noise))
+        write_results(tmp_path / "whole" / name, *sentiment(noise), **MOSI)
+    (folds,) = compare(tmp_path / "good", tmp_path / "bad", resample="videos", samples=200)
+    (whole,) = compare(tmp_path / "whole" / "good", tmp_path / "whole" / "bad", resample="videos", samples=200)
+    found, expected = pairs_of(folds), pairs_of(whole)
+    assert found.keys() == expected.keys() == {("good − bad", m) for m in MEASURES}
+    for key in expected:
+        exact = ("measure", "first − second", "right alone", "test", "p", "p (Holm)")
+        assert {name: found[key][name] for name in exact} == {name: expected[key][name] for name in exact}
+    assert "test split re-dealt by video:3 folds, 60 utterances" in folds.results.caption
+    assert "predictions stand together, each utterance once" in " ".join(folds.tests.notes)
+    assert "dealt out anew" in " ".join(folds.results.notes)
+
+
+@pytest.mark.parametrize("dialect", ["paper", "mmsa"])
+def test_numbers_of_folds_are_means_over_them(tmp_path, dialect):
+    y, p = sentiment(1.2)
+    (comparison,) = compare(write_folds(tmp_path / "fair", y, p), dialect=dialect)
+    fold = np.arange(ROWS) // 4 % 3
+    values = np.array([mean_absolute_error(y[fold == k], p[fold == k, 0]) for k in range(3)])
+    cells = table_of(comparison.results)["fair, 3 runs"]
+    if dialect == "paper":
+        assert cells["MAE ↓"] == f"{values.mean():.3f} ± {values.std(ddof=1):.3f}"
+    else:
+        assert cells["MAE ↓"] == f"{100 * values.mean():.2f} ± {100 * values.std():.2f}"
+
+
+def test_several_seeds_of_folds(tmp_path):
+    for seed in (0, 1, 2):
+        write_folds(tmp_path / "good", *sentiment(0.3, seed), seed=seed)
+        write_results(tmp_path / "whole" / f"seed-{seed}", *sentiment(0.3, seed), seed=seed, **MOSI)
+    write_folds(tmp_path / "bad", *sentiment(4.0))
+    write_results(tmp_path / "bad_whole", *sentiment(4.0), **MOSI)
+    (folds,) = compare(tmp_path / "good", tmp_path / "bad", samples=0)
+    (whole,) = compare(tmp_path / "whole", tmp_path / "bad_whole", samples=0)
+    for measure in MEASURES[:2]:
+        found, expected = pairs_of(folds)["good − bad", measure], pairs_of(whole)["whole − bad_whole", measure]
+        assert found["test"].endswith("3 pairs")
+        assert found["p"] == expected["p"]
+
+
+def test_folds_that_do_not_belong_together(tmp_path):
+    whole = write_folds(tmp_path / "whole", *sentiment(0.3))
+    lacking = write_folds(tmp_path / "lacking", *sentiment(0.3))
+    (lacking / "seed-0-fold-2" / "metrics.json").unlink()
+    with pytest.raises(ValueError, match=r"tested on the same utterances.*lacking \(seed-0-fold-1, seed-0-fold-3\)"):
+        compare(whole, lacking)
+    twice = write_folds(tmp_path / "twice", *sentiment(0.3))
+    shutil.copy(twice / "seed-0-fold-1" / "predictions.csv", twice / "seed-0-fold-2")
+    with pytest.raises(
+        ValueError, match=r"tested in one fold.*Received: 20 in .*fold-1 and in .*fold-2, such as v0\[0"
+    ):
+        compare(whole, twice)
+    mixed = write_folds(tmp_path / "mixed", *sentiment(0.3))
+    write_folds(mixed, *sentiment(0.3), folds=4, seed=1)
+    with pytest.raises(ValueError, match=r"differ in their seeds and folds alone.*split_by"):
+        compare(mixed)

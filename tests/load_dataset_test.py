@@ -1,6 +1,8 @@
 import pathlib
 import sys
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -148,10 +150,11 @@ def test_modalities_go_missing_at_their_rate_anew_in_each_epoch_and_never_all(so
             data.load_dataset("cmu_mosi", "train", modality_dropout=wrong, **source)
 
 
-def test_split_by_video_is_disjoint_and_complete(source):
+@pytest.mark.parametrize("split_by", ["video:0.4,0.3,0.3", "video:2/3", "video:3/3:7"])
+def test_split_by_video_is_disjoint_and_complete(source, split_by):
     seen = {}
     for split in FILES:
-        examples = data.load_examples("cmu_mosi", split, split_by="video:0.4,0.3,0.3", **source)
+        examples = data.load_examples("cmu_mosi", split, split_by=split_by, **source)
         ids = [(e["video_id"], e["segment_id"]) for e in examples.as_numpy_iterator()]
         assert len(ids) == examples.cardinality()
         seen[split] = ids
@@ -198,7 +201,7 @@ def test_errors(tmp_path):
         data.load_dataset("cmu_mosi", "test", batch_size=0, manual_dir=FOLDER, data_dir=tmp_path / "d")
     with pytest.raises(ValueError, match="each once"):
         data.load_dataset("cmu_mosi", "test", modalities=["text", "text"], manual_dir=FOLDER, data_dir=tmp_path / "d")
-    for wrong in ("video", "speaker:0.7,0.15,0.15", "video:0.7,x,0.15"):
+    for wrong in ("video", "speaker:0.7,0.15,0.15", "video:0.7,x,0.15", "speaker:2/5", "video:2/5/6", "video:/5"):
         with pytest.raises(ValueError, match="must look like"):
             data.load_examples("cmu_mosi", "test", split_by=wrong, manual_dir=FOLDER, data_dir=tmp_path)
 
@@ -219,3 +222,36 @@ def test_split_by_video_alone():
         data.split_by_video(ids, seed=-1)
     with pytest.raises(ValueError, match=r"add up to 1.*Received: fractions=\(0.5, 0.5, 0.5\)"):
         data.split_by_video(ids, (0.5, 0.5, 0.5))
+
+
+@hypothesis.given(
+    st.dictionaries(st.text(max_size=3), st.integers(1, 9), min_size=3, max_size=30),
+    st.data(),
+    st.integers(0, 99),
+)
+def test_folds_test_and_validate_each_video_once(sizes, drawn, seed):
+    ids = [video for video, size in sizes.items() for _ in range(size)]
+    folds = drawn.draw(st.integers(3, len(sizes)))
+    assignments = [data.fold_by_video(ids, fold, folds, seed) for fold in range(1, folds + 1)]
+    for split in ("test", "validation"):
+        parts = [{video for video, s in assignment.items() if s == split} for assignment in assignments]
+        assert all(parts)
+        assert sorted(video for part in parts for video in part) == sorted(sizes)
+    assert assignments[1] == data.fold_by_video(ids[::-1], 2, folds, seed)
+    for assignment, following in zip(assignments, assignments[1:] + assignments[:1], strict=True):
+        assert assignment.keys() == sizes.keys()
+        assert [v for v, s in assignment.items() if s == "validation"] == [
+            v for v, s in following.items() if s == "test"
+        ]
+    tested = [sum(sizes[v] for v, s in assignment.items() if s == "test") for assignment in assignments]
+    if set(sizes.values()) == {1}:
+        assert max(tested) - min(tested) <= 1
+
+
+def test_folds_that_cannot_be():
+    for fold, folds in ((0, 3), (4, 3), (1, 2)):
+        with pytest.raises(ValueError, match=f"Received: fold={fold}, folds={folds}"):
+            data.fold_by_video(["a", "b", "c"], fold, folds)
+    with pytest.raises(ValueError, match=r"4 disjoint parts.*Received: 3 videos, \['a', 'b', 'c'\]"):
+        data.fold_by_video(["a", "b", "c"], 1, 4)
+    assert data.fold_by_video("abc", 1, 3) != data.fold_by_video("abc", 1, 3, seed=1)

@@ -368,6 +368,20 @@ def test_attention_is_the_mean_over_seeds(tmp_path):
     assert any("mean of 2 seeds" in text for text in shown)
 
 
+def test_folds_are_shown_together(tmp_path):
+    scores = [1.0, -2.0], [0.2, 2.9], [-0.7, -0.4, 0.0]
+    for fold, labels in enumerate(scores, start=1):
+        run = tmp_path / "misa" / f"seed-0-fold-{fold}"
+        write_run(run, {"visual": 3, "acoustic": 2}, dataset="cmu_mosi", split_by=f"video:{fold}/3")
+        write_results(run, labels, np.array(labels) + 0.25 * fold)
+    plots.draw_figures([tmp_path / "misa"], tmp_path / "out", ["predictions", "attention", "regularisers"])
+    shown = svg_texts(tmp_path / "out" / "predictions.svg")
+    errors = [0.25] * 2 + [0.5] * 2 + [0.75] * 3
+    assert any(f"MAE {np.mean(errors):.3f}" in text for text in shown)
+    assert any("test split re-dealt by video:3 folds, seed 0" in text for text in shown)
+    assert any("mean of 3 folds" in text for text in svg_texts(tmp_path / "out" / "attention.svg"))
+
+
 def test_user_errors(trained, tmp_path, capsys):
     for arguments, message in (
         ([str(trained / "run"), "--figures", "topologie"], "Received: ['topologie']"),

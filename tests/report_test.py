@@ -191,7 +191,7 @@ def settings_of(command):
     assert words[0] == "keras-misa"
     options = vars(keras_misa.cli._make_parser().parse_args(words[1:]))
     settings = dict(options.pop("assignments"))
-    unwanted = ("command", "quiet", "preset", "output", "seeds", "workers")
+    unwanted = ("command", "quiet", "preset", "output", "seeds", "folds", "workers")
     return settings | {name: value for name, value in options.items() if name not in unwanted and value is not None}
 
 
@@ -212,6 +212,28 @@ def test_commands_repeat_the_runs(runs, tmp_path):
         assert {n: v for n, v in made.items() if n != "metrics"} == {n: v for n, v in config.items() if n != "metrics"}
         assert command.endswith(f"--output again/misa/seed-{seed}")
     assert again == "keras-misa report again/misa --out page.html"
+
+
+def test_folds_are_described_once(runs, tmp_path):
+    for fold in (1, 2, 3):
+        run = tmp_path / "misa" / f"seed-0-fold-{fold}"
+        write_run(run, DIMS, dataset="cmu_mosi", split_by=f"video:{fold}/3")
+        write_results(run, [0.5 * fold, -1.0], [1.0, -0.5 * fold])
+        config = json.loads((run / "config.json").read_text())
+        config["data"] = {"sources": {"dev.pkl": {"size": 5, "sha256": "cd" * 32}}}
+        config["data"]["splits"] = {"test": {"utterances": 1000 + fold, "videos": 2}}
+        (run / "config.json").write_text(json.dumps(config))
+    write_report([tmp_path / "misa"], tmp_path / "page.html", figures=["attention"])
+    page = Page(tmp_path / "page.html")
+    assert page.text.count("cd" * 32) == 3  # the table, all that is known of the data, config.json of the first run
+    for fold in (1, 2, 3):
+        assert f"dealt out anew: video:{fold}/3" in page.text
+        assert f"{1000 + fold:,}" in page.text
+        assert f"misa, seed 0, fold {fold}" in page.text
+    assert "misa (3 folds)" in page.text
+    *training, _ = page.commands()
+    assert [settings_of(command)["split_by"] for command in training] == ["video:1/3", "video:2/3", "video:3/3"]
+    assert training[1].endswith("--output again/misa/seed-0-fold-2")
 
 
 CHANGES = [

@@ -58,9 +58,9 @@ def test_the_summary_is_that_of_the_runs(two_seeds):
         assert numbers["values"] == values
         np.testing.assert_allclose([numbers["mean"], numbers["std"]], [np.mean(values), np.std(values, ddof=1)])
     written = json.loads((folder / "seeds.json").read_text())
-    assert (written["seeds"], written["metrics"]) == ([3, 4], summary)
+    assert (written["runs"], written["metrics"]) == (["seed-3", "seed-4"], summary)
     (group,) = find_run_groups(folder)
-    assert (group.name, group.seeds) == ("runs", [3, 4])
+    assert (group.name, group.extent) == ("runs", "2 seeds")
     assert group.metrics()["mae"].tolist() == summary["mae"]["values"]
     assert [len(history["val_task"]) for history in group.histories()] == [2, 2]
     assert [len(rows) for rows in group.predictions()] == [SIZES["test"]] * 2
@@ -80,6 +80,35 @@ def test_workers_give_the_same_numbers(two_seeds, source, tmp_path, capsys):
     for name, numbers in two_seeds[1].items():
         np.testing.assert_allclose(summary[name]["values"], numbers["values"], rtol=1e-4, atol=1e-5)
     assert not [path for path in tmp_path.rglob("*") if "checkpoint" in path.name]
+
+
+def test_folds_test_each_utterance_once(source, tmp_path, capsys):
+    settings = {"--epochs": 1, "--set": 'averaged=["visual", "acoustic"]', "--hidden-dim": 4, "--folds": 3, "--seed": 5}
+    settings |= {"--dataset": source["dataset"], "--manual-dir": source["manual_dir"], "--output": tmp_path / "runs"}
+    command = ["train", "--data-dir", str(source["data_dir"]), *(str(x) for pair in settings.items() for x in pair)]
+    assert main(command) == 0
+    assert "3 folds" in capsys.readouterr().out
+    names = [f"seed-5-fold-{fold}" for fold in (1, 2, 3)]
+    assert json.loads((tmp_path / "runs" / "seeds.json").read_text())["runs"] == names
+    (group,) = find_run_groups(tmp_path / "runs")
+    assert ([run.name for run in group.runs], group.extent) == (names, "3 folds")
+    tested = [row["segment_id"] for rows in group.predictions() for row in rows]
+    everything = [f"{split}{number}" for split, size in SIZES.items() for number in range(size)]
+    assert sorted(tested) == sorted(everything)
+    train(output=tmp_path / "alone", split_by="video:2/3", seed=5, **{**QUICK, "epochs": 1}, **source)
+    assert weights(tmp_path / "alone") == weights(tmp_path / "runs" / names[1])
+    assert main(command) == 0
+    assert capsys.readouterr().out.count("is done.") == 3
+    with pytest.raises(ValueError, match=r"other settings.*Received: folds=None \(was 3\)"):
+        train_seeds(1, output=tmp_path / "runs", seed=5, **{**QUICK, "epochs": 1}, **source)
+
+
+def test_folds_that_cannot_be(source, tmp_path):
+    with pytest.raises(ValueError, match=r"3 or more.*Received: folds=2"):
+        train_seeds(1, output=tmp_path / "runs", folds=2, **source)
+    with pytest.raises(ValueError, match="folds=5 and split_by='video:1/5'"):
+        train_seeds(1, output=tmp_path / "runs", folds=5, split_by="video:1/5", **source)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_workers_tell_what_is_wrong_with_a_run(source, tmp_path, capsys):

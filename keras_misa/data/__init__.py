@@ -4,7 +4,7 @@ from keras_misa.data.describe_dataset import dataset_report
 from keras_misa.data.download_sequences import download_sequences
 from keras_misa.data.load_dataset import label_outputs, load_dataset, load_examples, load_word_table, modality_dims
 from keras_misa.data.prepare_dataset import list_datasets, prepare_dataset
-from keras_misa.data.split_by_video import split_by_video
+from keras_misa.data.split_by_video import fold_by_video, split_by_video
 from keras_misa.data.text_vectors import TextVectors
 from keras_misa.data.word_piece_tokenizer import WordPieceTokenizer
 from keras_misa.data.word_table import WordTable, read_word_table
@@ -16,6 +16,7 @@ __all__ = [
     "WordTable",
     "dataset_report",
     "download_sequences",
+    "fold_by_video",
     "label_outputs",
     "list_datasets",
     "load_dataset",

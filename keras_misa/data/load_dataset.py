@@ -3,7 +3,7 @@
 import functools
 
 from keras_misa.data.prepare_dataset import prepare_dataset
-from keras_misa.data.split_by_video import SPLITS, split_by_video
+from keras_misa.data.split_by_video import SPLITS, fold_by_video, split_by_video
 from keras_misa.data.word_table import WordTable, is_torch_file, load_word_table_file, read_word_table
 
 NUM_THREADS = 2
@@ -63,7 +63,8 @@ def load_examples(name, split, *, split_by=None, data_dir=None, manual_dir=None)
         name: see `prepare_dataset`.
         split: `"train"`, `"validation"` or `"test"`.
         split_by: `None` for the dataset's own splits, or `"video:0.7,0.15,0.15"` (shares of train, validation, test) to
-            deal out the videos of all its splits anew, see `split_by_video`; `"video:0.7,0.15,0.15:3"` with seed 3.
+            deal out the videos of all its splits anew, see `split_by_video`; or `"video:2/5"`, the second of five
+            folds, see `fold_by_video`. A seed may follow: `"video:2/5:3"`.
         data_dir: see `prepare_dataset`.
         manual_dir: see `prepare_dataset`.
 
@@ -90,9 +91,9 @@ def load_examples(name, split, *, split_by=None, data_dir=None, manual_dir=None)
             )
         return read(split)
     examples = functools.reduce(tf.data.Dataset.concatenate, (read(s) for s in SPLITS if s in builder.info.splits))
-    fractions, seed = _parse_split_by(split_by)
+    assign = _parse_split_by(split_by)
     videos = [example["video_id"].decode() for example in examples.as_numpy_iterator()]
-    chosen = [video for video, s in split_by_video(videos, fractions, seed).items() if s == split]
+    chosen = [video for video, s in assign(videos).items() if s == split]
     kept = tf.constant(chosen)
     size = sum(video in set(chosen) for video in videos)
     return examples.filter(lambda example: tf.reduce_any(example["video_id"] == kept)).apply(
@@ -101,15 +102,21 @@ def load_examples(name, split, *, split_by=None, data_dir=None, manual_dir=None)
 
 
 def _parse_split_by(split_by):
+    """The function, videos → assignment, that is meant."""
     try:
-        kind, fractions, *seed = split_by.split(":")
-        fractions = tuple(float(fraction) for fraction in fractions.split(","))
+        kind, shares, *seed = split_by.split(":")
         (seed,) = [int(s) for s in seed] or [0]
+        if kind != "video":
+            raise ValueError
+        if "/" in shares:
+            fold, folds = (int(number) for number in shares.split("/"))
+            return functools.partial(fold_by_video, fold=fold, folds=folds, seed=seed)
+        fractions = tuple(float(fraction) for fraction in shares.split(","))
     except ValueError:
-        kind = None
-    if kind != "video":
-        raise ValueError(f'`split_by` must look like "video:0.7,0.15,0.15". Received: split_by={split_by!r}')
-    return fractions, seed
+        raise ValueError(
+            f'`split_by` must look like "video:0.7,0.15,0.15" or "video:2/5". Received: split_by={split_by!r}'
+        ) from None
+    return functools.partial(split_by_video, fractions=fractions, seed=seed)
 
 
 def load_word_table(name, path=None, *, vocabulary=None, split_by=None, data_dir=None, manual_dir=None):

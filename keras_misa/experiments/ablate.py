@@ -5,7 +5,7 @@ import time
 
 from keras_misa.experiments.make_config import DEFAULTS, make_config
 from keras_misa.experiments.published_results import TABLE_4
-from keras_misa.experiments.report import HEADINGS, cell, dataset_title
+from keras_misa.experiments.report import HEADINGS, cell, split_title
 from keras_misa.experiments.result_table import ResultTable
 from keras_misa.experiments.run_groups import VARIANTS_FILE, find_run_groups
 from keras_misa.experiments.train_in_processes import train_in_processes
@@ -50,7 +50,7 @@ def variants_of(modalities):
     return variants | VARIANTS
 
 
-def ablate(dataset="synthetic_subspaces", output=None, seeds=1, quiet=False, workers=1, **settings):
+def ablate(dataset="synthetic_subspaces", output=None, seeds=1, quiet=False, workers=1, folds=None, **settings):
     """Train the eleven models of Table 4: MISA, without each modality, without each regulariser, and its variants.
 
     The folder holds a folder for each model, as `train_seeds` writes it, and `table.md`, `table.csv` and `table.tex`,
@@ -63,6 +63,7 @@ def ablate(dataset="synthetic_subspaces", output=None, seeds=1, quiet=False, wor
         seeds: trainings of each model.
         quiet: whether to print nothing but errors.
         workers: how many trainings at a time, see `train_seeds`.
+        folds: number of folds of a cross-validation by video, see `train_seeds`.
         **settings: as for `train`; none of `modalities`, `subspaces` and `fused`, which are varied.
 
     Returns:
@@ -88,17 +89,17 @@ def ablate(dataset="synthetic_subspaces", output=None, seeds=1, quiet=False, wor
     output = pathlib.Path(output or f"ablations/{dataset.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}")
     variants = variants_of(_modalities(config))
     folders = {name: f"{number:02}-{_slug(name)}" for number, name in enumerate(variants, start=1)}
-    claim_folder(output / VARIANTS_FILE, {"dataset": dataset, **settings}, variants=folders)
+    claim_folder(output / VARIANTS_FILE, {"dataset": dataset, **settings, "folds": folds}, variants=folders)
     if workers > 1:
         runs = {}
         for name, changes in variants.items():
-            runs |= plan_seeds(seeds, dataset, output / folders[name], _changed(settings, changes))[1]
+            runs |= plan_seeds(seeds, dataset, output / folders[name], _changed(settings, changes), folds)[1]
         train_in_processes(unfinished(runs), workers, console)
     problems, table = [], None
     for number, (name, changes) in enumerate(variants.items(), start=1):
         console.rule(f"[bold]{number} of {len(variants)}: {name}")
         try:
-            train_seeds(seeds, dataset, output / folders[name], quiet, **_changed(settings, changes))
+            train_seeds(seeds, dataset, output / folders[name], quiet, folds=folds, **_changed(settings, changes))
         except ValueError as error:
             problems.append(f"{name}: {error}")
             if number == 1 and not list(output.glob("*/*/config.json")):
@@ -128,10 +129,11 @@ def ablation_table(output, variants):
             cells = [cell(column, summary[column]["mean"], summary[column]["std"]) for column in columns]
             cells += [str(len(groups[name].runs)), *(printed.get(name, {}).get(column, "-") for column in in_paper)]
             rows.append([f"{number}) {name}", *cells])
-    title = f"Ablation (Table 4) on {dataset_title(config['dataset'])}, test split; mean ± standard deviation"
+    title = f"Ablation (Table 4) on {split_title(config, 'test')}; mean ± standard deviation"
     headings = [HEADINGS[column] for column in columns]
     notes = [f"In the paper: {TABLE_4.source}, its best models, on the standard test split."] if in_paper else []
-    headings += ["seeds", *(f"in the paper: {HEADINGS[column]}" for column in in_paper)]
+    headings.append("runs" if groups[next(iter(groups))].has_folds else "seeds")
+    headings += [f"in the paper: {HEADINGS[column]}" for column in in_paper]
     return ResultTable(title, ["model", *headings], rows, notes)
 
 

@@ -6,8 +6,8 @@ import re
 import numpy as np
 
 from keras_misa.experiments.dialects import MMSA_NAMES, check_dialect
-from keras_misa.experiments.evaluate import split_title
 from keras_misa.experiments.paired_predictions import pair_predictions
+from keras_misa.experiments.report import split_title
 from keras_misa.experiments.result_cells import (
     LOWER_IS_BETTER,
     TICK,
@@ -170,8 +170,9 @@ class _Rows:
         if self.dialect == "paper":
             return self.groups[place].metrics()
         runs = [
-            compute_metrics(self.config, self.paired.labels, run[:, None], self.dialect)
+            compute_metrics(self.config, self.paired.labels[part], run[part, None], self.dialect)
             for run in self.paired.predictions[place]
+            for part in self.paired.parts
         ]
         return {name: np.array([run[name] for run in runs]) for name in runs[0]}
 
@@ -288,7 +289,7 @@ def _best(rows, is_baseline):
 
 def _data_caption(rows):
     config = rows.config
-    caption = split_title(config, "test", {"label": rows.paired.segment_ids})
+    caption = split_title(config, "test", len(rows.paired.segment_ids))
     if config["label"] != "label":
         caption += f", label {config['label']}"
     return caption
@@ -363,16 +364,21 @@ def _test_notes(rows, tests, resample, samples):
         measures = {test["measure"] for test in tests}
         if "acc2_nonneg" in measures and "acc2_pos" not in measures:
             notes.append("No truth is 0, so negative / non-negative and negative / positive are one test.")
+    if rows.groups[0].has_folds:
+        notes.append(
+            "The folds' predictions stand together, each utterance once, in the tests and intervals; the numbers of "
+            "the table of results are means over folds."
+        )
     if any(len(test.get("each", ())) > 1 for test in tests):
         notes.append(
-            "Of several runs each is tested with each; right alone is their mean, p what most of them stay below, "
+            "Of several seeds each is tested with each; right alone is their mean, p what most of them stay below, "
             "corrected for that (Rüger 1978)."
         )
     undefined = max((test["undefined"] for test in tests if "undefined" in test), default=None)
     if undefined is not None:
         count = len(set(rows.paired.video_ids)) if resample == "videos" else len(rows.paired.segment_ids)
         notes.append(
-            f"95 % interval: of {samples} resamples of the {count} {resample}, each for itself; of several runs it is "
+            f"95 % interval: of {samples} resamples of the {count} {resample}, each for itself; of several seeds it is "
             "that of the difference of their means."
             + (f" {count} videos are few for it." if resample == "videos" and count < FEW_VIDEOS else "")
             + (f" In up to {undefined} resamples a correlation has no value; they are left out." if undefined else "")

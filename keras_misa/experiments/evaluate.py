@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_misa.experiments.dialects import check_dialect
 from keras_misa.experiments.load_run import load_run_model, padding_multiple, read_run
-from keras_misa.experiments.report import dataset_title, metrics_table
+from keras_misa.experiments.report import metrics_table, split_title
 from keras_misa.experiments.task_metrics import compute_metrics
 
 _logger = logging.getLogger(__name__)
@@ -44,9 +44,11 @@ def evaluate(run, split="test", manual_dir=None, data_dir=None, console=None, di
     model = load_run_model(run)
     examples = collect_examples(config, split)
     predictions = model.predict(load_split(config, split, load_text(run)), verbose=0)
-    metrics = compute_metrics(config, examples["label"], predictions, dialect)
+    labels = examples["label"]
+    metrics = compute_metrics(config, labels, predictions, dialect)
     if console:
-        title = split_title(config, split, examples) + (f", as in the {dialect} dialect" if dialect != "paper" else "")
+        title = split_title(config, split, len(labels))
+        title += f", as in the {dialect} dialect" if dialect != "paper" else ""
         console.print(metrics_table(metrics, title, best_reachable(config, examples, dialect)))
     return metrics
 
@@ -133,9 +135,3 @@ def best_reachable(config, examples, dialect="paper"):
     if "best_prediction" not in examples:
         return None
     return compute_metrics(config, examples["label"], examples["best_prediction"][:, None], dialect)
-
-
-def split_title(config, split, examples):
-    """Names the data, and says so where it is made up."""
-    dealt = f" re-dealt by {config['split_by']}" if config["split_by"] else ""
-    return f"{dataset_title(config['dataset'])}, {split} split{dealt}, {len(examples['label'])} utterances"

@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_misa.experiments.evaluate import collect_examples, find_data, load_split
 from keras_misa.experiments.load_run import load_run_model
-from keras_misa.experiments.report import HEADINGS, cell, dataset_title
+from keras_misa.experiments.report import HEADINGS, cell, split_title
 from keras_misa.experiments.result_table import ResultTable
 from keras_misa.experiments.run_groups import data_of, name_apart
 from keras_misa.experiments.task_metrics import compute_metrics
@@ -32,7 +32,7 @@ def missing_modalities(groups, split="test", rates=RATES, manual_dir=None, data_
         data_dir: where the prepared data lies now, likewise.
 
     Returns:
-        A `ResultTable`: rows are what is there, columns metrics of each model, mean ± standard deviation over seeds.
+        A `ResultTable`: rows are what is there, columns metrics of each model, mean ± standard deviation over runs.
 
     Raises:
         ValueError: If a rate is not in [0, 1), or the models are of several datasets, labels or splits.
@@ -65,9 +65,7 @@ def missing_modalities(groups, split="test", rates=RATES, manual_dir=None, data_
         numbers = [results[group].get(condition, {}).get(name, {"mean": None, "std": None}) for group, name in columns]
         rows.append([condition, *(cell(n, x["mean"], x["std"]) for (_, n), x in zip(columns, numbers, strict=True))])
     rows.sort(key=lambda row: row[0].startswith("each missing"))  # else in the order in which they came
-    dealt = f", dealt out by {config['split_by']}" if config["split_by"] else ""
-    title = f"Missing modalities, {dataset_title(config['dataset'])}{dealt}, {split} split; "
-    title += "mean ± standard deviation over seeds"
+    title = f"Missing modalities, {split_title(config, split)}; mean ± standard deviation over runs"
     headings = [HEADINGS[name] if len(results) == 1 else f"{group}: {HEADINGS[name]}" for group, name in columns]
     return ResultTable(title, ["modalities that are there", *headings], rows)
 

@@ -18,7 +18,8 @@ class PairedPredictions:
         segment_ids: of the utterances.
         video_ids: of the utterances.
         labels: `(rows,)` scores or names of classes, or `(scores, rows)`.
-        predictions: for each group of runs an array `(runs, …)` of what `labels` are.
+        predictions: for each group of runs an array `(runs, …)` of what `labels` are; the folds of a seed are one run.
+        parts: the places of the rows that were tested together: an array for each fold, or one of all.
     """
 
     config: dict
@@ -26,6 +27,7 @@ class PairedPredictions:
     video_ids: list
     labels: np.ndarray
     predictions: list
+    parts: list
 
     def decisions(self):
         """Which decisions are right.
@@ -62,17 +64,34 @@ def pair_predictions(groups):
     first, order, predictions = None, None, []
     for group in groups:
         of_group = []
-        for run in group.runs:
-            rows = _by_segment(run, names, is_text)
+        for runs in group.rounds():
+            rows, parts_of_it = _joined(runs, names, is_text)
+            run = runs[0] if len(runs) == 1 else f"{runs[0].parent} ({', '.join(run.name for run in runs)})"
             if first is None:
-                first, order = run, list(rows)
+                first, order, parts = run, list(rows), parts_of_it
                 labels = _table(rows, order, "label", names, is_text)
                 videos = [rows[segment]["video_id"] for segment in order]
             _check_utterances(first, order, run, rows)
             _check_labels(first, labels, run, _table(rows, order, "label", names, is_text), order)
             of_group.append(_table(rows, order, "prediction", names, is_text))
         predictions.append(np.stack(of_group))
-    return PairedPredictions(config, order, videos, labels, predictions)
+    return PairedPredictions(config, order, videos, labels, predictions, parts)
+
+
+def _joined(runs, names, is_text):
+    """Dict, segment → its row, of runs that were tested on different folds, and for each run the places of its rows."""
+    rows, parts, tested_in = {}, [], {}
+    for run in runs:
+        of_run = _by_segment(run, names, is_text)
+        if twice := [segment for segment in of_run if segment in tested_in]:
+            raise ValueError(
+                "Each utterance is tested in one fold. "
+                f"Received: {len(twice)} in {tested_in[twice[0]]} and in {run}, such as {', '.join(twice[:3])}"
+            )
+        parts.append(np.arange(len(rows), len(rows) + len(of_run)))
+        rows.update(of_run)
+        tested_in.update(dict.fromkeys(of_run, run))
+    return rows, parts
 
 
 def _by_segment(run, names, is_text):

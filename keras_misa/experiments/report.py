@@ -24,6 +24,13 @@ def dataset_title(dataset):
     return f"{dataset} (SYNTHETIC data)" if dataset.startswith("synthetic") else dataset
 
 
+def split_title(config, split, rows=None):
+    """Names the data, how it was dealt out, and how many utterances it has; says so where it is made up."""
+    dealt = f" re-dealt by {config['split_by']}" if config["split_by"] else ""
+    size = "" if rows is None else f", {rows} utterances"
+    return f"{dataset_title(config['dataset'])}, {split} split{dealt}{size}"
+
+
 def metrics_table(metrics, title, best=None):
     """The metrics as a `rich` table, shares in percent; `best` adds what is reachable at all."""
     from rich.table import Table

@@ -1,4 +1,4 @@
-"""Runs that belong together: one model, trained from several seeds."""
+"""Runs that belong together: one model, trained from several seeds, or on the folds of a cross-validation."""
 
 import csv
 import dataclasses
@@ -15,15 +15,17 @@ from keras_misa.experiments.task_metrics import is_classification
 SEEDS_FILE = "seeds.json"
 VARIANTS_FILE = "ablation.json"
 OWN = ("seed", "data_dir", "manual_dir", "devices")  # settings of a run that its group has not in common
+_FOLD = re.compile(r"video:(\d+)/(\d+)((?::\d+)?)")
+_FOLDER = re.compile(r"seed-(\d+)(?:-fold-(\d+))?")
 
 
 @dataclasses.dataclass(frozen=True)
 class RunGroup:
-    """A model's finished runs, which differ in their seeds.
+    """A model's finished runs, which differ in their seeds and folds.
 
     Args:
         name: of the model in tables.
-        runs: folders that `train` wrote, in the order of their seeds.
+        runs: folders that `train` wrote, in the order of their seeds, and of the folds of each.
     """
 
     name: str
@@ -36,13 +38,31 @@ class RunGroup:
 
     @property
     def config(self):
-        """Dict of `make_config`, as in the first run."""
-        return read_run(self.runs[0])[0]
+        """Dict of `make_config`, as in the first run; of several folds, `split_by` tells how many."""
+        first = read_run(self.runs[0])[0]
+        return {**first, "split_by": _without_fold(first["split_by"])} if self.has_folds else first
 
     @property
-    def seeds(self):
-        """The seeds, one a run."""
-        return [read_run(run)[0]["seed"] for run in self.runs]
+    def has_folds(self):
+        """Whether the runs are those of several folds."""
+        return len({read_run(run)[0]["split_by"] for run in self.runs}) > 1
+
+    @property
+    def extent(self):
+        """How many runs, and of what: `"5 seeds"`, `"5 folds"`, `"5 folds, 2 seeds"`."""
+        configs = [read_run(run)[0] for run in self.runs]
+        seeds = len({config["seed"] for config in configs})
+        folds = len({config["split_by"] for config in configs})
+        return extent(seeds, folds if self.has_folds else None)
+
+    def rounds(self):
+        """The runs that together predict each utterance of the test data once: all folds of a seed, else each run."""
+        if not self.has_folds:
+            return [(run,) for run in self.runs]
+        by_seed = {}
+        for run in self.runs:
+            by_seed.setdefault(read_run(run)[0]["seed"], []).append(run)
+        return [tuple(runs) for runs in by_seed.values()]
 
     def metrics(self):
         """Dict, name of a metric → array of its values on the test split, one a run."""
@@ -80,7 +100,7 @@ def find_run_groups(*paths):
 
     Raises:
         FileNotFoundError: If a path holds no finished run, or one that has lost files.
-        ValueError: If runs of one model differ in more than their seeds.
+        ValueError: If runs of one model differ in more than their seeds and folds.
 
     Example:
         ```python
@@ -126,7 +146,7 @@ def _name_beside(group, groups):
 def _folder(group):
     """Of the model, where its runs have one each below it."""
     run = group.runs[0].resolve()
-    is_below = re.fullmatch(r"seed-\d+", run.name) and group.name != run.name
+    is_below = _FOLDER.fullmatch(run.name) and group.name != run.name
     return run.parent if is_below else run
 
 
@@ -141,10 +161,32 @@ def data_of(config):
     return (config["dataset"], config["label"], config["split_by"] or "", kind, tuple(config["score_names"] or ()))
 
 
-def seed_folders(path):
-    """Dict, seed → its folder, of what `train_seeds` wrote into `path`."""
-    found = {int(folder.name[5:]): folder for folder in path.glob("seed-*") if re.fullmatch(r"seed-\d+", folder.name)}
-    return dict(sorted(found.items()))
+def extent(seeds, folds=None):
+    """Numbers of seeds and folds in words."""
+    counts = [f"{folds} folds"] if folds else []
+    counts += [] if folds and seeds == 1 else [f"{seeds} seed{'' if seeds == 1 else 's'}"]
+    return ", ".join(counts)
+
+
+def _without_fold(split_by):
+    match = _FOLD.fullmatch(split_by or "")
+    return f"video:{match[2]} folds{match[3]}" if match else split_by
+
+
+def run_folder(seed, fold=None):
+    """Name of the folder of one of several runs."""
+    return f"seed-{seed}" if fold is None else f"seed-{seed}-fold-{fold}"
+
+
+def run_label(run):
+    """What a folder that `run_folder` has named is called in tables, as `seed 3, fold 1`."""
+    return run.name.replace("-fold-", ", fold ").replace("-", " ")
+
+
+def run_folders(path):
+    """The folders of runs that `train_seeds` wrote into `path`, in the order of their seeds and folds."""
+    found = [(match, folder) for folder in path.glob("seed-*") if (match := _FOLDER.fullmatch(folder.name))]
+    return [folder for _, folder in sorted(found, key=lambda pair: [int(part or 0) for part in pair[0].groups()])]
 
 
 def is_finished(run):
@@ -168,24 +210,26 @@ def _groups_in(path):
         for name, folder in read_json(path / VARIANTS_FILE).get("variants", {}).items():
             for group in _groups_in(path / folder):
                 yield dataclasses.replace(group, name=name)
-    elif runs := [run for run in (path, *seed_folders(path).values()) if is_finished(run)]:
+    elif runs := [run for run in (path, *run_folders(path)) if is_finished(run)]:
         _check_same_settings(runs)
         yield RunGroup(path.resolve().name, tuple(runs))
 
 
 def _check_same_settings(runs):
-    """Runs of a group differ in their seeds, and in where their data and machines were."""
+    """Runs of a group differ in their seeds and folds, and in where their data and machines were."""
     known = {}
     for run in runs:
         config = read_run(run)[0]
-        other, then = known.get(config["seed"]) or next(iter(known.values()), (run, config))
+        place = config["seed"], config["split_by"]
+        config = {**config, "split_by": _without_fold(config["split_by"])}
+        other, then = known.get(place) or next(iter(known.values()), (run, config))
         names = [name for name in {**then, **config} if name not in OWN and then.get(name) != config.get(name)]
-        if names or config["seed"] in known:
+        if names or place in known:
             received = {name: (then.get(name), config.get(name)) for name in names or ["seed"]}
             raise ValueError(
-                f"Runs of one model differ in their seeds alone. Received: {other} and {run} with {received}"
+                f"Runs of one model differ in their seeds and folds alone. Received: {other} and {run} with {received}"
             )
-        known[config["seed"]] = run, config
+        known[place] = run, config
 
 
 def _read_metrics(path):

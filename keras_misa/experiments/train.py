@@ -12,11 +12,11 @@ from importlib import metadata
 import numpy as np
 
 from keras_misa._files import atomic_path, owning, read_json, write_csv, write_json
-from keras_misa.experiments.evaluate import best_reachable, split_title
+from keras_misa.experiments.evaluate import best_reachable
 from keras_misa.experiments.load_run import complete_settings
 from keras_misa.experiments.make_config import make_config
 from keras_misa.experiments.prediction_cells import class_names, prediction_cells
-from keras_misa.experiments.report import dataset_title, metrics_table, plot_curves, scores_table
+from keras_misa.experiments.report import dataset_title, metrics_table, plot_curves, scores_table, split_title
 from keras_misa.experiments.subspace_scores import subspace_scores, variance_shares
 from keras_misa.experiments.task_metrics import compute_metrics
 
@@ -104,7 +104,7 @@ def _train(run_data, output, console):
     with atomic_path(output / "model.keras") as temporary:
         (run_data.text.complete(model) if run_data.text else model).save(temporary)
     examples, batches, dims = run_data.examples, run_data.batches, run_data.dims
-    title = split_title(config, "validation", examples["validation"])
+    title = split_title(config, "validation", len(examples["validation"]["label"]))
     plot_curves(history, output / "curves.png", f"{title}, seed {config['seed']}")
 
     # === Evaluation ===
@@ -112,7 +112,7 @@ def _train(run_data, output, console):
     metrics = compute_metrics(config, examples["test"]["label"], predictions)
     write_csv(output / "predictions.csv", list(_prediction_rows(config, examples["test"], predictions)))
     best = best_reachable(config, examples["test"])
-    console.print(metrics_table(metrics, split_title(config, "test", examples["test"]), best))
+    console.print(metrics_table(metrics, split_title(config, "test", len(examples["test"]["label"])), best))
     if best:
         console.print(f"MAE is {metrics['mae'] / best['mae'] - 1:+.1%} from the best reachable one.", highlight=False)
     if hasattr(model, "explain"):

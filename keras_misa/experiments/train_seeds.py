@@ -1,4 +1,4 @@
-"""The same training from several seeds."""
+"""The same training from several seeds, and on the folds of a cross-validation."""
 
 import pathlib
 import time
@@ -10,17 +10,20 @@ from keras_misa.experiments.fit_model import TrainingDiverged
 from keras_misa.experiments.make_config import make_config
 from keras_misa.experiments.report import HEADINGS, cell
 from keras_misa.experiments.result_table import ResultTable
-from keras_misa.experiments.run_groups import SEEDS_FILE, is_finished, seed_folders
+from keras_misa.experiments.run_groups import SEEDS_FILE, extent, is_finished, run_folder, run_folders, run_label
 from keras_misa.experiments.train import train
 from keras_misa.experiments.train_in_processes import train_in_processes
 
 
-def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, workers=1, **settings):
+def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, workers=1, folds=None, **settings):
     """Train from several seeds, each as `train` does, and summarise.
 
     Writes `seed-<n>/`, a run, for each seed, from that of `settings` (0) on, and `seeds.json`. Started again with the
     same `output`, it goes on where it was killed; more seeds may then be asked for, and those that are there already
     count in any case. A training that diverges does not stop the others, and is told at the end.
+
+    With `folds` each seed is a cross-validation by video: `seed-<n>-fold-<k>/` is tested on part k of the data, so that
+    the folds together test each utterance once (see `keras_misa.data.fold_by_video`).
 
     Args:
         seeds: number of seeds.
@@ -29,11 +32,12 @@ def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, 
         quiet: whether to print nothing but errors.
         workers: how many trainings at a time, each in a process of its own with its share of the cores and GPUs. To
             get the same numbers again, to the last bit, take equally many.
-        **settings: as for `train`.
+        folds: number of folds, 3 or more; `None` for no cross-validation.
+        **settings: as for `train`; with `folds`, no `split_by`.
 
     Returns:
-        Dict, name of a metric → dict of its `mean`, `std` (that of a sample, n - 1; `None` of one seed) and `values`,
-        one a seed.
+        Dict, name of a metric → dict of its `mean`, `std` (that of a sample, n - 1; `None` of one run) and `values`,
+        one a run.
 
     Raises:
         ValueError: If a setting is wrong, the data does not fit, or a training diverged.
@@ -51,40 +55,36 @@ def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, 
 
     console = make_console(quiet=quiet)
     output = pathlib.Path(output or f"runs/{dataset.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}")
-    written, runs = plan_seeds(seeds, dataset, output, settings)
+    written, runs = plan_seeds(seeds, dataset, output, settings, folds)
     if workers > 1:
         train_in_processes(unfinished(runs), workers, console)
-    metrics, diverged = {}, []
+    diverged = []
     for run, run_settings in runs.items():
-        seed = run_settings["seed"]
         if is_finished(run):
-            console.print(f"Seed {seed} is done.", highlight=False)
-            metrics[seed] = read_json(run / "metrics.json")
+            console.print(f"{run_label(run).capitalize()} is done.", highlight=False)
             continue
-        console.rule(f"Seed {seed}")
+        console.rule(run_label(run).capitalize())
         try:
-            metrics[seed] = train(output=run, quiet=quiet, **run_settings)
+            train(output=run, quiet=quiet, **run_settings)
         except TrainingDiverged as error:
-            diverged.append(f"seed {seed}: {error}")
+            diverged.append(f"{run_label(run)}: {error}")
         finally:
             keras.backend.clear_session()
-    for seed, run in seed_folders(output).items():  # of a time when more were asked for
-        if seed not in metrics and is_finished(run):
-            metrics[seed] = read_json(run / "metrics.json")
-    metrics = dict(sorted(metrics.items()))
-    summary = summarise(metrics.values())
-    write_json(output / SEEDS_FILE, {**written, "seeds": list(metrics), "metrics": summary})
+    finished = [run for run in run_folders(output) if is_finished(run)]  # some of a time when more were asked for
+    summary = summarise(read_json(run / "metrics.json") for run in finished)
+    write_json(output / SEEDS_FILE, {**written, "runs": [run.name for run in finished], "metrics": summary})
     if summary:
-        console.print(_table(summary, list(metrics), f"{dataset}, test split").to_rich())
+        counted = extent(len({run.name.split("-")[1] for run in finished}), folds)
+        console.print(_table(summary, list(map(run_label, finished)), f"{dataset}, test split, {counted}").to_rich())
         console.print(f"Written to {output}", highlight=False)
     if diverged:
         raise ValueError(
-            f"{len(diverged)} of {seeds} trainings diverged and are not in the table. " + "; ".join(diverged)
+            f"{len(diverged)} of {len(runs)} trainings diverged and are not in the table. " + "; ".join(diverged)
         )
     return summary
 
 
-def plan_seeds(seeds, dataset, output, settings):
+def plan_seeds(seeds, dataset, output, settings, folds=None):
     """Claim the folder for these trainings.
 
     Args:
@@ -92,6 +92,7 @@ def plan_seeds(seeds, dataset, output, settings):
         dataset: name.
         output: folder.
         settings: dict.
+        folds: see `train_seeds`.
 
     Returns:
         What `claim_folder` gives, and a dict, folder of a run → its settings, with `dataset` and `seed`.
@@ -102,11 +103,22 @@ def plan_seeds(seeds, dataset, output, settings):
     """
     if seeds < 1:
         raise ValueError(f"`seeds` must be 1 or more. Received: seeds={seeds}")
+    if folds is not None and folds < 3:
+        raise ValueError(f"`folds` must be 3 or more: one is for validation, one for the test. Received: folds={folds}")
+    if folds is not None and settings.get("split_by") is not None:
+        raise ValueError(
+            f"`folds` deals out the videos itself. Received: folds={folds} and split_by={settings['split_by']!r}"
+        )
     first = make_config(dataset, **settings)["seed"]  # and nothing is written if the settings are wrong
     settings = {name: value for name, value in settings.items() if name != "seed"}
-    written = claim_folder(output / SEEDS_FILE, {"dataset": dataset, **settings})
-    numbers = range(first, first + seeds)
-    return written, {output / f"seed-{seed}": {"dataset": dataset, **settings, "seed": seed} for seed in numbers}
+    settings = {"dataset": dataset, **settings}
+    written = claim_folder(output / SEEDS_FILE, {**settings, "folds": folds})
+    runs = {}
+    for seed in range(first, first + seeds):
+        for fold in [None] if folds is None else range(1, folds + 1):
+            dealt = {} if fold is None else {"split_by": f"video:{fold}/{folds}"}
+            runs[output / run_folder(seed, fold)] = {**settings, **dealt, "seed": seed}
+    return written, runs
 
 
 def unfinished(runs):
@@ -164,10 +176,10 @@ def summarise(metrics):
     return summary
 
 
-def _table(summary, seeds, caption):
-    columns = ["metric", "mean ± std", *(f"seed {seed}" for seed in seeds)]
+def _table(summary, labels, caption):
+    columns = ["metric", "mean ± std", *labels]
     rows = []
     for name, numbers in summary.items():
         values = [cell(name, value) for value in numbers["values"]]
         rows.append([HEADINGS.get(name, name), cell(name, numbers["mean"], numbers["std"]), *values])
-    return ResultTable(f"{caption}, {len(seeds)} seeds", columns, rows)
+    return ResultTable(caption, columns, rows)

@@ -9,7 +9,7 @@ from keras_misa._files import read_json
 from keras_misa.experiments.evaluate import collect_examples, find_data, load_split
 from keras_misa.experiments.load_run import load_run_model, read_run
 from keras_misa.experiments.prediction_cells import class_names
-from keras_misa.experiments.report import dataset_title
+from keras_misa.experiments.report import split_title
 from keras_misa.experiments.run_groups import RunGroup
 from keras_misa.experiments.task_metrics import is_classification
 
@@ -37,8 +37,7 @@ class RunView:
     @property
     def title(self):
         """Names the data and the seed, and says so where the data is made up."""
-        dealt = f" re-dealt by {self.config['split_by']}" if self.config["split_by"] else ""
-        return f"{dataset_title(self.config['dataset'])}, {self.split} split{dealt}, seed {self.config['seed']}"
+        return f"{split_title(self.config, self.split)}, seed {self.config['seed']}"
 
     @functools.cached_property
     def model(self):

@@ -7,7 +7,7 @@ import typing
 
 import numpy as np
 
-from keras_misa.experiments.report import dataset_title
+from keras_misa.experiments.report import dataset_title, split_title
 from keras_misa.experiments.run_groups import find_run_groups, name_apart
 from keras_misa.plots._run_view import RunView
 from keras_misa.plots._style import save_figure
@@ -46,8 +46,9 @@ def draw_figures(runs, out=None, figures=None, split="test", without=None, manua
     """Draw runs as figures for a paper and for an engineer, each as PNG (300 dpi) and SVG.
 
     `topology`, `regularisers`, `representations` and `attention` are the paper's Figures 6, 3, 4 and 5; `predictions`,
-    `confusion` and `errors` show what the model gets wrong. Of several seeds, `regularisers` shows all, `attention` the
-    mean, and the others the first. On the test split only `representations` and `errors` need the data.
+    `confusion` and `errors` show what the model gets wrong. Of several runs (seeds, folds), `regularisers` shows all,
+    `attention` the mean, and the others the first; of folds `predictions`, `confusion` and `errors` show all. On the
+    test split only `representations` and `errors` need the data.
 
     Args:
         runs: folders, as `find_run_groups` takes them.
@@ -134,12 +135,11 @@ def _regularisers(groups, views):
     if not histories:
         raise ValueError("no regularisation loss is in use")
     datasets = dict.fromkeys(dataset_title(views[name].config["dataset"]) for name in histories)
-    numbers = list(dict.fromkeys(len(of_seeds) for of_seeds in histories.values()))
-    seeds = f"{' and '.join(map(str, numbers))} seed" + "s" * (numbers != [1])
-    caption = f"Regularisation losses, unweighted, over the epochs (the paper's Figure 3), {seeds}."
+    extents = " and ".join(dict.fromkeys(group.extent for group in groups if group.name in histories))
+    caption = f"Regularisation losses, unweighted, over the epochs (the paper's Figure 3), {extents}."
     if any(len(of_seeds) > 1 for of_seeds in histories.values()):
         caption += (
-            " Lines are means over the seeds, bands ± one standard deviation. Both end where the first seed stops; the "
+            " Lines are means over the runs, bands ± one standard deviation. Both end where the first run stops; the "
             "others go on as thin lines."
         )
     return plot_regularisers(histories, "; ".join(datasets)), caption
@@ -176,10 +176,10 @@ def _attention(group, view):
     attention = np.mean([of_run.attention[0] for of_run in seen], axis=0)
     title = view.title
     if len(seen) > 1:
-        title = title.rpartition(", seed")[0] + f", mean of {len(seen)} seeds"
+        title = f"{split_title(group.config, view.split)}, mean of {group.extent}"
     caption = (
         "Average attention of the fusion, over utterances and heads"
-        + (f" and {len(seen)} seeds" if len(seen) > 1 else "")
+        + (f" and {group.extent}" if len(seen) > 1 else "")
         + " (the paper's Figure 5). Rows are queries and add up to one; "
         "a column is what that vector contributes to the others. Mind the scale: "
         f"equal attention is {1 / len(attention):.3f}."
@@ -187,17 +187,32 @@ def _attention(group, view):
     return plot_attention(attention, view.attention[1], title), caption
 
 
+def _tested(group, view):
+    """Views that together show all that was tested: of folds those of the first seed, and a title."""
+    if not group.has_folds or view.split != "test":
+        return [view], view.title
+    return [
+        view.of(run) for run in group.rounds()[0]
+    ], f"{split_title(group.config, 'test')}, seed {view.config['seed']}"
+
+
+def _outcome(views):
+    return tuple(np.concatenate(arrays) for arrays in zip(*(view.outcome for view in views), strict=True))
+
+
 def _predictions(group, view):
     if view.is_classes:
         raise ValueError("the model predicts classes: see confusion")
-    true, predicted = view.outcome
+    views, title = _tested(group, view)
+    true, predicted = _outcome(views)
     names = view.config["score_names"] or ["score"]
     scores = {name: (true[:, number], predicted[:, number]) for number, name in enumerate(names)}
-    return plot_predictions(scores, view.title), "Predicted against true scores; on the dashed line they are equal."
+    return plot_predictions(scores, title), "Predicted against true scores; on the dashed line they are equal."
 
 
 def _confusion(group, view):
-    true, predicted = view.outcome
+    views, title = _tested(group, view)
+    true, predicted = _outcome(views)
     if view.is_classes:
         names = view.class_names
         caption = "Confusion of the classes: counts, the true class in rows; colours are shares of the row."
@@ -210,12 +225,13 @@ def _confusion(group, view):
             "Confusion of the seven classes of Acc-7 (scores clipped to [-3, 3] and rounded): counts, the true class "
             "in rows; colours are shares of the row."
         )
-    return plot_confusion(count_confusion(true, predicted, len(names)), names, view.title), caption
+    return plot_confusion(count_confusion(true, predicted, len(names)), names, title), caption
 
 
 def _errors(group, view):
-    true, predicted = view.outcome
-    lengths, unit = view.lengths
+    views, title = _tested(group, view)
+    true, predicted = _outcome(views)
+    lengths = np.concatenate([of_run.lengths[0] for of_run in views])
     if len(lengths) != len(true):
         raise ValueError(f"the data has {len(lengths)} utterances now, and had {len(true)}")
     errors = true != predicted if view.is_classes else np.abs(true - predicted).mean(axis=1)
@@ -224,7 +240,7 @@ def _errors(group, view):
         f"{what.capitalize()} by the length of the utterance, in intervals of about equal numbers of utterances; "
         "whiskers are ± one standard error, the dashed line is the mean of all."
     )
-    return plot_errors_by_length(errors, lengths, unit, what, view.title), caption
+    return plot_errors_by_length(errors, lengths, view.lengths[1], what, title), caption
 
 
 _OF_ONE = {

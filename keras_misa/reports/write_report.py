@@ -14,6 +14,7 @@ from keras_misa.experiments.load_run import read_run
 from keras_misa.experiments.report import HEADINGS, dataset_title
 from keras_misa.experiments.result_cells import format_metric
 from keras_misa.experiments.result_table import ResultTable
+from keras_misa.experiments.run_groups import run_label
 from keras_misa.experiments.train_command import SETTLED, changed_settings, train_command
 from keras_misa.plots._style import COLUMN, write_figure
 from keras_misa.plots.draw_figures import find_named_groups, folder_name, make_drawings
@@ -83,7 +84,7 @@ def write_report(
     contents = (
         _results(groups, tables),
         _figures(drawings),
-        [_data(run) for run in _distinct(written, _data_of)],
+        [_data(*data) for data in _all_data(written)],
         [_configuration(group, written[group.name][0]) for group in groups],
         _repetition(groups, written, out.name),
         _environment(written),
@@ -159,22 +160,21 @@ def _results(groups, tables):
     names = list(dict.fromkeys(name for of_group in metrics.values() for name in of_group))
     columns = ["model", *map(_heading, names)]
     means = [
-        [f"{group.name} ({_count(len(group.runs), 'seed')})"]
-        + [_mean(name, metrics[group.name].get(name)) for name in names]
+        [f"{group.name} ({group.extent})"] + [_mean(name, metrics[group.name].get(name)) for name in names]
         for group in groups
     ]
-    caption = "Test split, mean ± standard deviation over the seeds (of a sample, n − 1)."
+    caption = "Test split, mean ± standard deviation over the runs (of a sample, n − 1)."
     shown = [table(ResultTable(caption, columns, means)), [table(extra) for extra in tables]]
     if any(len(group.runs) > 1 for group in groups):
         rows = []
         for group in groups:
             rows.append(None)
-            for number, seed in enumerate(group.seeds):
+            for number, run in enumerate(group.runs):
                 cells = [metrics[group.name].get(name) for name in names]
                 cells = ["–" if c is None else _number(name, c[number]) for name, c in zip(names, cells, strict=True)]
-                rows.append([f"{group.name}, seed {seed}", *cells])
-        each = table(ResultTable("Test split, each seed.", columns, rows[1:]))
-        shown.append(tag("details", tag("summary", "Each seed"), each))
+                rows.append([f"{group.name}, {run_label(run)}" if len(group.runs) > 1 else group.name, *cells])
+        each = table(ResultTable("Test split, each run.", columns, rows[1:]))
+        shown.append(tag("details", tag("summary", "Each run"), each))
     return shown
 
 
@@ -238,34 +238,46 @@ def _figure(drawing):
 # === Data ===
 
 
-def _data_of(run):
-    """What tells the data of one run from another's."""
-    names = ("dataset", "label", "split_by", "modalities", "class_names", "score_names")
-    return {"settings": {name: run["settings"].get(name) for name in names}, "data": run["data"]}
+def _all_data(written):
+    """All data of the runs, each once: settings, what is known of it, and dict, how it was dealt out → its splits."""
+
+    def data_of(run):
+        names = ("dataset", "label", "modalities", "class_names", "score_names")
+        settings = {name: run["settings"].get(name) for name in names}
+        return settings, {name: value for name, value in run["data"].items() if name != "splits"}
+
+    def dealing(run):
+        return run["settings"].get("split_by"), run["data"].get("splits", {})
+
+    for data in _distinct(written, data_of):
+        of_it = {name: [run for run in runs if data_of(run) == data] for name, runs in written.items()}
+        yield *data, _distinct(of_it, dealing)
 
 
-def _data(run):
-    settings, data = run["settings"], run["data"]
+def _data(settings, data, dealings):
     lines = [f"Version {data.get('version', 'unknown')}; predicted is the feature “{settings['label']}”"]
     for name, what in (("class_names", "classes"), ("score_names", "scores")):
         if settings[name]:
             lines[0] += f", {what}: {', '.join(settings[name])}"
-    if settings["split_by"]:
-        lines.append(f"The videos of all splits were dealt out anew: {settings['split_by']}")
-    lines += [
-        f"{split} is one video, one speaker: what is measured on it says little"
-        for split, counts in data.get("splits", {}).items()
-        if counts.get("videos") == 1
-    ]
     if data.get("text"):
         lines.append(f"Text is {data['text']['description']} (SHA-256 {data['text']['sha256']})")
     return [
         tag("h3", dataset_title(settings["dataset"])),
         [tag("p", f"{line}.") for line in lines],
-        table(_splits(data.get("splits", {}), (not settings["split_by"] and data.get("expected_sizes")) or {})),
+        [_dealt(split_by, splits, data.get("expected_sizes") or {}) for split_by, splits in dealings],
         tag("div", table(_sources(data["sources"])), class_="text") if data.get("sources") else None,
         _details("All that is known of the data", data),
     ]
+
+
+def _dealt(split_by, splits, expected):
+    lines = [f"The videos of all splits were dealt out anew: {split_by}"] if split_by else []
+    lines += [
+        f"{split} is one video, one speaker: what is measured on it says little"
+        for split, counts in splits.items()
+        if counts.get("videos") == 1
+    ]
+    return [tag("p", f"{line}.") for line in lines], table(_splits(splits, {} if split_by else expected))
 
 
 def _splits(splits, expected):
@@ -304,7 +316,7 @@ def _configuration(group, written):
         tag("h3", group.name),
         tag("div", table(ResultTable(caption, ["setting", "value", "preset"], rows + settled)), class_="text"),
         None if rows else tag("p", f"Nothing differs from the preset {preset}."),
-        _details("All of config.json" + (" of the first seed" if len(group.runs) > 1 else ""), written),
+        _details("All of config.json" + (" of the first run" if len(group.runs) > 1 else ""), written),
     ]
 
 
@@ -317,10 +329,10 @@ def _repetition(groups, written, page):
     for group in groups:
         folder = f"again/{folder_name(group.name)}"
         folders.append(folder)
-        for config in (read_run(run)[0] for run in group.runs):
-            output = folder if len(group.runs) == 1 else f"{folder}/seed-{config['seed']}"
+        for run in group.runs:
+            output = folder if len(group.runs) == 1 else f"{folder}/{run.name}"
             contextual = written[group.name][0]["data"].get("contextual") or ()
-            lines.append(train_command(config, contextual, output))
+            lines.append(train_command(read_run(run)[0], contextual, output))
     lines.append(shlex.join(["keras-misa", "report", *folders, "--out", page]))
     text = (
         "The same seed gives the same numbers on the same machine and versions (on TensorFlow). Paths are those of the "
