@@ -18,6 +18,7 @@ TORCH = ["torch>=2.6"]
 JAX = ["jax>=0.6"]
 BAYESIAN = ["scikit-learn>=1.5", "scipy>=1.13"]  # KerasTuner's Bayesian search needs them.
 ONNX = ["onnxruntime>=1.20", "tf2onnx>=1.17"]  # Keras's exporter needs tf2onnx; what it wrote is tried.
+BROWSER = ["playwright>=1.50"]  # The test that opens a report; the browser itself is the machine's.
 PLOTS = ["scikit-learn>=1.5"]  # t-SNE, for one figure of seven.
 TEST = [
     "dill>=0.3.8",  # tfds.testing imports it and does not declare it.
@@ -58,6 +59,7 @@ setup(
     ],
     extras_require={
         "bayesian": BAYESIAN,
+        "browser": BROWSER,
         "jax": JAX,
         "onnx": ONNX,
         "plots": PLOTS,
