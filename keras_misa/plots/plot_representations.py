@@ -32,6 +32,7 @@ def embed_representations(explained, max_utterances=200, seed=0):
     """
     try:
         from sklearn.manifold import TSNE
+        from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise ImportError("t-SNE needs scikit-learn: pip install 'keras-misa[plots]'") from error
     subspaces = [name for name in SUBSPACES if name in explained] or ["projected"]
@@ -44,10 +45,11 @@ def embed_representations(explained, max_utterances=200, seed=0):
     if len(points) < 4:
         raise ValueError(f"t-SNE needs at least 4 vectors. Received: {len(points)}")
     perplexity = min(PERPLEXITY, (len(points) - 1) / 3)
-    # One thread adds up in one order: the same picture every time.
     method = "exact" if len(points) <= 300 else "barnes_hut"  # each where it is the faster one
     tsne = TSNE(init="pca", perplexity=perplexity, method=method, random_state=seed, n_jobs=1)
-    plane = tsne.fit_transform(points)
+    # One thread adds up in one order, the same picture every time; and beside a training several wait for each other.
+    with threadpool_limits(1):
+        plane = tsne.fit_transform(points)
     return dict(zip(vectors, np.split(plane, len(vectors)), strict=True))
 
 
