@@ -1,8 +1,9 @@
 """Is a run that was killed (SIGKILL) and started again the same as one that was not?
 
-A run with LSTMs on the built-in synthetic data is killed at random moments of its life, loading of libraries included,
-and started again by the same command, which may be killed once more. Its weights, predictions, history and metrics are
-compared, byte for byte, with those of a run that nobody has disturbed.
+A run with LSTMs on the built-in synthetic data is killed at a random moment after a random number of epochs (none: while
+it loads libraries and data; all: while it writes results), and started again by the same command, which may be killed
+once more. Its weights, predictions, history and metrics are compared, byte for byte, with those of a run that nobody
+has disturbed.
 
     python benchmarks/killed_runs.py
     python benchmarks/killed_runs.py --quick
@@ -37,15 +38,18 @@ def main():
     rng = np.random.default_rng(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        start = time.monotonic()
-        run(folder / "whole", options.epochs)
-        duration = time.monotonic() - start
-        expected = content(folder / "whole")
-        print(f"Undisturbed: {duration:.0f} s, {len(history(folder / 'whole'))} epochs.")
+        pauses = run(folder / "whole", options.epochs)
+        expected, total = content(folder / "whole"), len(history(folder / "whole"))
+        print(f"Undisturbed: {sum(pauses):.0f} s, {total} epochs.", flush=True)
         for number in range(options.kills):
             output, story = folder / str(number), []
-            while not story:
-                story, duration = killed(output, options.epochs, rng.uniform(0, 1, 1 + number % 2), duration)
+            while not story or is_finished(output):  # it was faster than its killer: once more
+                shutil.rmtree(output, ignore_errors=True)
+                story = []
+                for after in sorted(rng.integers(0, total + 1, 1 + number % 2)):
+                    delay = pauses[after] * rng.uniform()
+                    run(output, options.epochs, after, delay)
+                    story.append(f"killed {delay:.2f} s after {after} epochs")
             run(output, options.epochs)
             received = content(output)
             different = [name for name in expected if received.get(name) != expected[name]]
@@ -56,34 +60,26 @@ def main():
             print(f"Run {number}: {', '.join(story)}: identical.", flush=True)
 
 
-def killed(output, epochs, shares, duration):
-    """What happened to a run that is killed after these shares of a run's duration, and that duration.
+def run(output, epochs, kill_after=None, delay=0.0):
+    """Train, and kill it `delay` seconds after that many epochs, if that is given.
 
-    Nothing, if it was faster than its killer: its folder is removed, and the next one is killed sooner.
+    Returns:
+        Seconds to the first epoch, from each to the next, and to the end.
     """
-    story = []
-    for share in sorted(shares, reverse=True):
-        run(output, epochs, kill_after=share * duration)
-        if is_finished(output):
-            shutil.rmtree(output)
-            return [], 0.8 * duration
-        epochs_written = len(history(output)) if (output / "history.csv").exists() else 0
-        story.append(f"killed after {share * duration:.1f} s with {epochs_written} epochs written")
-    return story, duration
-
-
-def run(output, epochs, kill_after=None):
-    """Whether it came to its end."""
     process = subprocess.Popen([*COMMAND, *SETTINGS, "--epochs", str(epochs), "--output", output])
-    try:
-        process.wait(kill_after)
-    except subprocess.TimeoutExpired:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        return False
-    if process.returncode:
+    pauses, start = [], time.monotonic()
+    while process.poll() is None:
+        written = len(history(output))
+        now = time.monotonic()
+        while len(pauses) < written:
+            pauses.append(now - start)
+            start = now
+        if kill_after is not None and written >= kill_after and now - start >= delay:
+            os.kill(process.pid, signal.SIGKILL)
+        time.sleep(0.01)
+    if process.returncode not in (0, -signal.SIGKILL):
         sys.exit(f"The command failed with {process.returncode}.")
-    return True
+    return [*pauses, time.monotonic() - start]
 
 
 def is_finished(output):
@@ -92,7 +88,9 @@ def is_finished(output):
 
 
 def history(output):
-    return (output / "history.csv").read_text(encoding="utf-8").splitlines()[1:]
+    """Lines of the epochs that are written."""
+    path = output / "history.csv"
+    return path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
 
 
 def content(output):
