@@ -1,9 +1,9 @@
 """Is a run that was killed (SIGKILL) and started again the same as one that was not?
 
-A run with LSTMs on the built-in synthetic data is killed at a random moment after a random number of epochs (none: while
-it loads libraries and data; all: while it writes results), and started again by the same command, which may be killed
-once more. Its weights, predictions, history and metrics are compared, byte for byte, with those of a run that nobody
-has disturbed.
+A run with LSTMs on the built-in synthetic data is killed at a random moment after a random number of epochs (none:
+while it loads libraries and data; all: while it writes results), and started again by the same command, which may be
+killed once more. Its weights, predictions, history and metrics are compared, byte for byte, with those of a run that
+nobody has disturbed.
 
     python benchmarks/killed_runs.py
     python benchmarks/killed_runs.py --quick
