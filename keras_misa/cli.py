@@ -198,7 +198,7 @@ def _add_compare_command(commands):
     )
     compare.set_defaults(command=_compare)
     compare.add_argument(
-        "runs", nargs="+", metavar="RUN", help="folder that `train` wrote, with one seed or several, or an ablation"
+        "runs", nargs="+", metavar="RUN", help="folder that `train` wrote, with one run or several, or an ablation"
     )
     compare.add_argument(
         "--against",
@@ -251,9 +251,7 @@ def _add_picture_commands(commands):
     report.add_argument("--out", metavar="FILE", required=True, help="HTML file to write, replaced if it is there")
     report.add_argument("--title", help="over the page (default: names of the models and of the data)")
     for parser in (plot, report):
-        parser.add_argument(
-            "runs", nargs="+", metavar="RUN", help="folder that `train` wrote, or one with seed-<n>/ of several seeds"
-        )
+        parser.add_argument("runs", nargs="+", metavar="RUN", help="folder that `train` wrote, with one run or several")
         parser.add_argument("--figures", type=_names, metavar="NAMES", help="comma-separated (default: all)")
         parser.add_argument("--split", default="test", choices=("train", "validation", "test"), help="default test")
         parser.add_argument(

@@ -137,7 +137,7 @@ def test_the_standard_split_needs_no_warning(tmp_path):
 def test_several_seeds_are_a_row_of_mean_and_deviation(runs):
     [comparison] = compare(runs / "several", runs / "good", samples=0)
     mae = [mean_absolute_error(y, p) for y, p in (sentiment(0.6, seed) for seed in range(3))]
-    cells = table_of(comparison.results)["several, 3 runs"]
+    cells = table_of(comparison.results)["several, 3 seeds"]
     assert cells["MAE ↓"] == f"{np.mean(mae):.3f} ± {np.std(mae, ddof=1):.3f}"
     assert cells["Acc-2 ↑"].count("±") == 2
     assert "±" not in table_of(comparison.results)["good"]["MAE ↓"]
@@ -147,7 +147,7 @@ def test_several_seeds_are_a_row_of_mean_and_deviation(runs):
 def test_delta_is_best_against_best_metric_by_metric(runs):
     [comparison] = compare(runs / "several", runs / "good", against=[runs / "bad", runs / "fair"], samples=0)
     table = table_of(comparison.results)
-    assert list(table) == ["bad", "fair", "several, 3 runs", "good", "Δ"]
+    assert list(table) == ["bad", "fair", "several, 3 seeds", "good", "Δ"]
     gain = float(table["fair"]["MAE ↓"]) - float(table["good"]["MAE ↓"])
     assert table["Δ"]["MAE ↓"].startswith("↓ ")
     assert float(table["Δ"]["MAE ↓"][2:]) == pytest.approx(gain, abs=2e-3)
@@ -221,7 +221,7 @@ def test_a_metric_that_a_run_does_not_have_is_a_dash(runs, tmp_path):
 
 def test_mmsa_has_its_names_percentages_and_deviation(runs):
     [comparison] = compare(runs / "several", against=[runs / "bad"], dialect="mmsa", samples=0)
-    cells = table_of(comparison.results)["several, 3 runs"]
+    cells = table_of(comparison.results)["several, 3 seeds"]
     names = ["Has0_acc_2", "Has0_F1_score", "Non0_acc_2", "Non0_F1_score", "Mult_acc_5", "Mult_acc_7", "MAE", "Corr"]
     assert list(cells) == ["model", *(f"{name} {'↓' if name == 'MAE' else '↑'}" for name in names)]
     mae = [100 * mean_absolute_error(y, p) for y, p in (sentiment(0.6, seed) for seed in range(3))]
@@ -642,11 +642,11 @@ def test_folds_are_tested_as_one_run_on_everything(tmp_path):
     (whole,) = compare(tmp_path / "whole" / "good", tmp_path / "whole" / "bad", resample="videos", samples=200)
     found, expected = pairs_of(folds), pairs_of(whole)
     assert found.keys() == expected.keys() == {("good − bad", m) for m in MEASURES}
-    for key in expected:
-        exact = ("measure", "first − second", "right alone", "test", "p", "p (Holm)")
+    for key in expected:  # the folds are of one size, so that MAE is the mean of theirs
+        exact = ("first − second", "right alone", "test", "p", "p (Holm)") if key[1] != "Corr" else ("test",)
         assert {name: found[key][name] for name in exact} == {name: expected[key][name] for name in exact}
-    assert "test split re-dealt by video:3 folds, 60 utterances" in folds.results.caption
-    assert "predictions stand together, each utterance once" in " ".join(folds.tests.notes)
+    assert "test split re-dealt by 3-fold cross-validation by video, 60 utterances" in folds.results.caption
+    assert "decisions stand together in McNemar's test" in " ".join(folds.tests.notes)
     assert "dealt out anew" in " ".join(folds.results.notes)
 
 
@@ -656,7 +656,7 @@ def test_numbers_of_folds_are_means_over_them(tmp_path, dialect):
     (comparison,) = compare(write_folds(tmp_path / "fair", y, p), dialect=dialect)
     fold = np.arange(ROWS) // 4 % 3
     values = np.array([mean_absolute_error(y[fold == k], p[fold == k, 0]) for k in range(3)])
-    cells = table_of(comparison.results)["fair, 3 runs"]
+    cells = table_of(comparison.results)["fair, 3 folds"]
     if dialect == "paper":
         assert cells["MAE ↓"] == f"{values.mean():.3f} ± {values.std(ddof=1):.3f}"
     else:
@@ -677,12 +677,34 @@ def test_several_seeds_of_folds(tmp_path):
         assert found["p"] == expected["p"]
 
 
-def test_folds_that_do_not_belong_together(tmp_path):
+def test_differences_of_folds_are_those_of_the_means_over_them(tmp_path):
+    """Each fold's predictions are off by another amount: within a fold that leaves the correlation as it is."""
+    fold = np.arange(ROWS) // 4 % 3
+    y, p = sentiment(0.5)
+    off = p + 3 * fold[:, None].astype("float32")
+    (comparison,) = compare(
+        write_folds(tmp_path / "off", y, off), write_folds(tmp_path / "fair", *sentiment(0.7)), samples=400
+    )
+    expected = {}
+    for name, scores in {"off": off, "fair": sentiment(0.7)[1]}.items():
+        expected[name] = np.mean([np.corrcoef(y[fold == k], scores[fold == k, 0])[0, 1] for k in range(3)])
+    found = pairs_of(comparison)["off − fair", "Corr"]
+    assert found["first − second"] == f"{expected['off'] - expected['fair']:+.3f}"
+    low, high = map(float, found["95 % interval"].strip("[]").split(","))
+    assert low < expected["off"] - expected["fair"] < high
+    assert high - low < 0.2
+
+
+def test_folds_that_do_not_belong_together(tmp_path, caplog):
     whole = write_folds(tmp_path / "whole", *sentiment(0.3))
     lacking = write_folds(tmp_path / "lacking", *sentiment(0.3))
     (lacking / "seed-0-fold-2" / "metrics.json").unlink()
-    with pytest.raises(ValueError, match=r"tested on the same utterances.*lacking \(seed-0-fold-1, seed-0-fold-3\)"):
+    with pytest.raises(FileNotFoundError, match="There is no finished run"):
         compare(whole, lacking)
+    assert "lacking: not finished and left out are seed 0, of which 2 of 3 folds are finished" in caplog.text
+    write_folds(lacking, *sentiment(0.3, 1), seed=1)
+    (comparison,) = compare(whole, lacking, samples=0)
+    assert list(table_of(comparison.results)) == ["whole, 3 folds", "lacking, 3 folds"]
     twice = write_folds(tmp_path / "twice", *sentiment(0.3))
     shutil.copy(twice / "seed-0-fold-1" / "predictions.csv", twice / "seed-0-fold-2")
     with pytest.raises(

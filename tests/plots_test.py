@@ -378,7 +378,7 @@ def test_folds_are_shown_together(tmp_path):
     shown = svg_texts(tmp_path / "out" / "predictions.svg")
     errors = [0.25] * 2 + [0.5] * 2 + [0.75] * 3
     assert any(f"MAE {np.mean(errors):.3f}" in text for text in shown)
-    assert any("test split re-dealt by video:3 folds, seed 0" in text for text in shown)
+    assert "re-dealt by 3-fold cross-validation by video, seed 0" in " ".join(shown)
     assert any("mean of 3 folds" in text for text in svg_texts(tmp_path / "out" / "attention.svg"))
 
 

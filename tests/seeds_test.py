@@ -12,10 +12,11 @@ from small_runs import write_run
 
 from keras_misa._console import make_console
 from keras_misa.cli import main
-from keras_misa.experiments import ablate, find_run_groups, missing_modalities, train, train_seeds
+from keras_misa.experiments import ablate, find_run_groups, make_config, missing_modalities, train, train_seeds
 from keras_misa.experiments.ablate import ablation_table, variants_of
 from keras_misa.experiments.fit_model import TrainingDiverged
 from keras_misa.experiments.load_run import FILES
+from keras_misa.experiments.open_data import open_data
 
 SEEDS = importlib.import_module("keras_misa.experiments.train_seeds")
 SIZES = {"train": 10, "validation": 4, "test": 6}
@@ -104,11 +105,27 @@ def test_folds_test_each_utterance_once(source, tmp_path, capsys):
 
 
 def test_folds_that_cannot_be(source, tmp_path):
-    with pytest.raises(ValueError, match=r"3 or more.*Received: folds=2"):
+    with pytest.raises(ValueError, match=r"3 or more.*Received: fold=1, folds=2"):
         train_seeds(1, output=tmp_path / "runs", folds=2, **source)
+    with pytest.raises(ValueError, match=r"21 disjoint parts need at least as many videos\. Received: 20 videos"):
+        ablate(output=tmp_path / "runs", folds=21, **source)
     with pytest.raises(ValueError, match="folds=5 and split_by='video:1/5'"):
         train_seeds(1, output=tmp_path / "runs", folds=5, split_by="video:1/5", **source)
     assert not (tmp_path / "runs").exists()
+
+
+def test_one_label_out_of_range_makes_all_folds_scores(source, tmp_path):
+    shutil.copytree(source["manual_dir"], tmp_path / "own", ignore=shutil.ignore_patterns("data"))
+    table = tmp_path / "own" / "utterances.csv"
+    rows = table.read_text().splitlines()
+    table.write_text("\n".join([*rows[:-1], f"{rows[-1].rpartition(',')[0]},4.5"]) + "\n")
+    kinds = []
+    for fold in (1, 2, 3):
+        settings = {"manual_dir": tmp_path / "own", "data_dir": tmp_path / "data", "split_by": f"video:{fold}/3"}
+        config = make_config(source["dataset"], **settings)
+        open_data(config)
+        kinds.append(config["metrics"])
+    assert kinds == ["scores"] * 3
 
 
 def test_workers_tell_what_is_wrong_with_a_run(source, tmp_path, capsys):

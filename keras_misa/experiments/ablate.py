@@ -9,7 +9,14 @@ from keras_misa.experiments.report import HEADINGS, cell, split_title
 from keras_misa.experiments.result_table import ResultTable
 from keras_misa.experiments.run_groups import VARIANTS_FILE, find_run_groups
 from keras_misa.experiments.train_in_processes import train_in_processes
-from keras_misa.experiments.train_seeds import claim_folder, plan_seeds, summarise, train_seeds, unfinished
+from keras_misa.experiments.train_seeds import (
+    check_folds,
+    claim_folder,
+    plan_seeds,
+    summarise,
+    train_seeds,
+    unfinished,
+)
 
 REGULARISERS = {"L_sim": "similarity_weight", "L_diff": "difference_weight", "L_recon": "reconstruction_weight"}
 VARIANTS = {  # section 5.2.3
@@ -89,6 +96,7 @@ def ablate(dataset="synthetic_subspaces", output=None, seeds=1, quiet=False, wor
     output = pathlib.Path(output or f"ablations/{dataset.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}")
     variants = variants_of(_modalities(config))
     folders = {name: f"{number:02}-{_slug(name)}" for number, name in enumerate(variants, start=1)}
+    check_folds(folds, dataset, output / VARIANTS_FILE, settings)
     claim_folder(output / VARIANTS_FILE, {"dataset": dataset, **settings, "folds": folds}, variants=folders)
     if workers > 1:
         runs = {}
@@ -117,7 +125,7 @@ def ablate(dataset="synthetic_subspaces", output=None, seeds=1, quiet=False, wor
 
 def ablation_table(output, variants):
     """What is there of an ablation, in the layout of Table 4, beside the paper's numbers where it has that dataset."""
-    groups = {group.name: group for group in find_run_groups(output)}
+    groups = {group.name: group for group in find_run_groups(output, tell=False)}
     summaries = {name: summarise(_by_run(group)) for name, group in groups.items()}
     config = next(iter(groups.values())).config
     columns = [name for name in ("mae", "corr", "accuracy") if name in next(iter(summaries.values()))]

@@ -66,6 +66,9 @@ def compare(*paths, against=(), dialect="paper", resample="utterances", samples=
     corrected p < 0.05. Differences of MAE and correlation, of the means over runs, come with 95 % intervals by paired
     bootstrap, each for itself.
 
+    Of a cross-validation the decisions of all folds of a seed stand together in McNemar's test; MAE and correlation are
+    means over the folds, and resamples are drawn within each.
+
     All of it is about the models that were trained, on these utterances. What another seed would do, the standard
     deviation tells.
 
@@ -209,12 +212,18 @@ def _tests(rows, resample, samples, seed):
 
 def _intervals(rows, pairs, resample, samples, seed):
     """Dict, metric → dict, pair → what `difference_interval` says of it."""
-    videos = rows.paired.video_ids if resample == "videos" else None
-    drawn = resample_metrics(rows.paired.labels, rows.paired.predictions, ("mae", "corr"), videos, samples, seed)
-    return {
-        metric: {(a, b): difference_interval(values[a], values[b], each[a] - each[b]) for a, b in pairs}
-        for metric, (values, each) in drawn.items()
-    }
+    paired, metrics = rows.paired, ("mae", "corr")
+    parts = []
+    for number, part in enumerate(paired.parts):  # the metric of folds is the mean of theirs, as in the table
+        videos = np.array(paired.video_ids)[part] if resample == "videos" else None
+        predictions = [of_model[..., part] for of_model in paired.predictions]
+        own_seed = [seed, number] if number else seed
+        parts.append(resample_metrics(paired.labels[..., part], predictions, metrics, videos, samples, own_seed))
+    intervals = {}
+    for metric in metrics:
+        values, each = (np.mean(of_parts, axis=0) for of_parts in zip(*(part[metric] for part in parts), strict=True))
+        intervals[metric] = {(a, b): difference_interval(values[a], values[b], each[a] - each[b]) for a, b in pairs}
+    return intervals
 
 
 def _daggers(rows, tests):
@@ -250,11 +259,16 @@ def _results(rows, tests):
     table = []
     for place in order:
         group, metrics = rows.groups[place], rows.metrics[place]
-        name = group.name + (f", {len(group.runs)} runs" if len(group.runs) > 1 else "")
+        name = group.name + (f", {group.extent}" if len(group.runs) > 1 else "")
         table.append(
             row(name, lambda names, m=metrics, d=daggers[place]: result_cell(names, m, dialect, _named(d, dialect)))
         )
     notes = [BOUNDARIES] if columns.get("Acc-2 ↑") else []
+    if rows.groups[0].has_folds:
+        notes.append(
+            "± over folds, too: they are tested on different videos and share most of their training data, so that it "
+            "says more about the videos than about another training."
+        )
     if any(rows.is_baseline) and not all(rows.is_baseline):
         best, best_baseline = (_best(rows, is_baseline) for is_baseline in (False, True))
         table.append(row("Δ", lambda names: difference_cell(names, best, best_baseline, dialect)))
@@ -366,8 +380,8 @@ def _test_notes(rows, tests, resample, samples):
             notes.append("No truth is 0, so negative / non-negative and negative / positive are one test.")
     if rows.groups[0].has_folds:
         notes.append(
-            "The folds' predictions stand together, each utterance once, in the tests and intervals; the numbers of "
-            "the table of results are means over folds."
+            "The folds' decisions stand together in McNemar's test and its difference, each utterance once. "
+            "Differences of MAE and Corr are those of the means over folds, and resamples are drawn within each."
         )
     if any(len(test.get("each", ())) > 1 for test in tests):
         notes.append(

@@ -5,6 +5,8 @@ import functools
 import pathlib
 import typing
 
+import numpy as np
+
 from keras_misa._files import write_json
 from keras_misa.experiments.devices import check_batches
 from keras_misa.experiments.evaluate import collect_examples, load_split
@@ -124,7 +126,9 @@ def open_data(config, splits=("train", "validation", "test"), progress=None):
         raise ValueError(f"Means can be taken of {[m for m in dims if dims[m]]}. Received: averaged={wrong}")
     keras.utils.set_random_seed(config["seed"])
     examples = {split: collect_examples(config, split) for split in splits}
-    settle_task(config, builder, examples["train"]["label"])
+    # Which kind of task it is must not depend on what was dealt to a split.
+    known = [part["label"] for part in examples.values()] if config["split_by"] else [examples["train"]["label"]]
+    settle_task(config, builder, np.concatenate(known))
     sizes = {split: len(part["label"]) for split, part in examples.items()}
     if not config["split_by"]:  # those that are not read now will be
         sizes.update((split, info.num_examples) for split, info in builder.info.splits.items())

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import logging
 import pathlib
 import re
 
@@ -11,6 +12,8 @@ import numpy as np
 from keras_misa._files import read_json
 from keras_misa.experiments.load_run import FILES, read_run
 from keras_misa.experiments.task_metrics import is_classification
+
+_logger = logging.getLogger(__name__)
 
 SEEDS_FILE = "seeds.json"
 VARIANTS_FILE = "ablation.json"
@@ -87,12 +90,13 @@ class RunGroup:
         return [read_predictions(run) for run in self.runs]
 
 
-def find_run_groups(*paths):
+def find_run_groups(*paths, tell=True):
     """The runs in folders.
 
     Args:
         *paths: each a run, a folder that `train` with several seeds wrote, or one that `ablate` wrote. Runs that are
-            not finished are left out.
+            not finished are left out, and so are seeds of which a fold is not; a warning says which.
+        tell: whether to warn.
 
     Returns:
         List of `RunGroup`, at least one, each once. A folder of `ablate` gives one for each of its models, in its
@@ -110,7 +114,7 @@ def find_run_groups(*paths):
     """
     groups = {}
     for path in map(pathlib.Path, paths):
-        found = list(_groups_in(path))
+        found = list(_groups_in(path, tell))
         if not found:
             below = sorted([*path.glob("*/metrics.json"), *path.glob("*/seed-*/metrics.json")])
             hint = f", a folder of other folders of runs, such as {below[0].parent}: name them" if below else ""
@@ -170,7 +174,9 @@ def extent(seeds, folds=None):
 
 def _without_fold(split_by):
     match = _FOLD.fullmatch(split_by or "")
-    return f"video:{match[2]} folds{match[3]}" if match else split_by
+    if not match:
+        return split_by
+    return f"{match[2]}-fold cross-validation by video" + match[3].replace(":", ", seed ")
 
 
 def run_folder(seed, fold=None):
@@ -205,14 +211,41 @@ def is_finished(run):
     return False
 
 
-def _groups_in(path):
+def _groups_in(path, tell):
     if (path / VARIANTS_FILE).exists():
         for name, folder in read_json(path / VARIANTS_FILE).get("variants", {}).items():
-            for group in _groups_in(path / folder):
+            for group in _groups_in(path / folder, tell):
                 yield dataclasses.replace(group, name=name)
-    elif runs := [run for run in (path, *run_folders(path)) if is_finished(run)]:
+        return
+    runs, left_out = _finished_runs(path)
+    if left_out and tell:
+        _logger.warning("%s: not finished and left out are %s.", path, "; ".join(left_out))
+    if runs:
         _check_same_settings(runs)
         yield RunGroup(path.resolve().name, tuple(runs))
+
+
+def _finished_runs(path):
+    """The runs in a folder, and words for what of it is not finished. A seed's folds count together or not at all."""
+    runs, left_out, of_seed = [path] if is_finished(path) else [], [], {}
+    for run in run_folders(path):
+        seed, fold = _FOLDER.fullmatch(run.name).groups()
+        if fold is not None:
+            of_seed.setdefault(seed, []).append(run)
+        elif is_finished(run):
+            runs.append(run)
+        else:
+            left_out.append(run_label(run))
+    for seed, folds in of_seed.items():
+        finished = [run for run in folds if is_finished(run)]
+        dealt = [_FOLD.fullmatch(read_run(run)[0]["split_by"] or "") for run in finished]
+        expected = {int(match[2]) for match in dealt if match}
+        if expected == {len(finished)} or len(expected) > 1:  # of different numbers of folds: that will be told
+            runs += finished
+        else:
+            number = f" of {max(expected)}" if expected else ""
+            left_out.append(f"seed {seed}, of which {len(finished)}{number} folds are finished")
+    return runs, left_out
 
 
 def _check_same_settings(runs):

@@ -13,7 +13,7 @@ def settle_task(config, builder, labels):
     Args:
         config: dict of `make_config`; gets `num_outputs`, `class_names`, `score_names` and `metrics`.
         builder: the dataset's `tfds.core.DatasetBuilder`.
-        labels: of the training split, `(rows,)` or `(rows, scores)`.
+        labels: of the training split, or of all that was dealt out, `(rows,)` or `(rows, scores)`.
     """
     from keras_misa.data import label_outputs
 

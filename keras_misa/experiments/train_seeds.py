@@ -55,6 +55,7 @@ def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, 
 
     console = make_console(quiet=quiet)
     output = pathlib.Path(output or f"runs/{dataset.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}")
+    check_folds(folds, dataset, output / SEEDS_FILE, settings)
     written, runs = plan_seeds(seeds, dataset, output, settings, folds)
     if workers > 1:
         train_in_processes(unfinished(runs), workers, console)
@@ -75,6 +76,7 @@ def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, 
     write_json(output / SEEDS_FILE, {**written, "runs": [run.name for run in finished], "metrics": summary})
     if summary:
         counted = extent(len({run.name.split("-")[1] for run in finished}), folds)
+        counted += f", but for {len(diverged)} runs that diverged" if diverged else ""
         console.print(_table(summary, list(map(run_label, finished)), f"{dataset}, test split, {counted}").to_rich())
         console.print(f"Written to {output}", highlight=False)
     if diverged:
@@ -82,6 +84,30 @@ def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, 
             f"{len(diverged)} of {len(runs)} trainings diverged and are not in the table. " + "; ".join(diverged)
         )
     return summary
+
+
+def check_folds(folds, dataset, file, settings):
+    """That there can be so many folds, before anything is written.
+
+    Args:
+        folds: see `train_seeds`.
+        dataset: name.
+        file: of settings; if it is there, folds were checked when it was written.
+        settings: of `train`.
+
+    Raises:
+        ValueError: If there are too few videos or folds, or videos are dealt out already.
+    """
+    from keras_misa.data import load_examples
+
+    if folds is None or file.exists():
+        return
+    if settings.get("split_by") is not None:
+        raise ValueError(
+            f"`folds` deals out the videos itself. Received: folds={folds} and split_by={settings['split_by']!r}"
+        )
+    source = {name: settings.get(name) for name in ("data_dir", "manual_dir")}
+    load_examples(dataset, "test", split_by=f"video:1/{folds}", **source)
 
 
 def plan_seeds(seeds, dataset, output, settings, folds=None):
@@ -103,12 +129,6 @@ def plan_seeds(seeds, dataset, output, settings, folds=None):
     """
     if seeds < 1:
         raise ValueError(f"`seeds` must be 1 or more. Received: seeds={seeds}")
-    if folds is not None and folds < 3:
-        raise ValueError(f"`folds` must be 3 or more: one is for validation, one for the test. Received: folds={folds}")
-    if folds is not None and settings.get("split_by") is not None:
-        raise ValueError(
-            f"`folds` deals out the videos itself. Received: folds={folds} and split_by={settings['split_by']!r}"
-        )
     first = make_config(dataset, **settings)["seed"]  # and nothing is written if the settings are wrong
     settings = {name: value for name, value in settings.items() if name != "seed"}
     settings = {"dataset": dataset, **settings}

@@ -239,15 +239,15 @@ def _figure(drawing):
 
 
 def _all_data(written):
-    """All data of the runs, each once: settings, what is known of it, and dict, how it was dealt out → its splits."""
+    """All data of the runs, each once: settings, what is known of it, and how it was dealt out, splits and text."""
 
     def data_of(run):
         names = ("dataset", "label", "modalities", "class_names", "score_names")
         settings = {name: run["settings"].get(name) for name in names}
-        return settings, {name: value for name, value in run["data"].items() if name != "splits"}
+        return settings, {name: value for name, value in run["data"].items() if name not in ("splits", "text")}
 
     def dealing(run):
-        return run["settings"].get("split_by"), run["data"].get("splits", {})
+        return run["settings"].get("split_by"), run["data"].get("splits", {}), run["data"].get("text")
 
     for data in _distinct(written, data_of):
         of_it = {name: [run for run in runs if data_of(run) == data] for name, runs in written.items()}
@@ -259,24 +259,23 @@ def _data(settings, data, dealings):
     for name, what in (("class_names", "classes"), ("score_names", "scores")):
         if settings[name]:
             lines[0] += f", {what}: {', '.join(settings[name])}"
-    if data.get("text"):
-        lines.append(f"Text is {data['text']['description']} (SHA-256 {data['text']['sha256']})")
     return [
         tag("h3", dataset_title(settings["dataset"])),
         [tag("p", f"{line}.") for line in lines],
-        [_dealt(split_by, splits, data.get("expected_sizes") or {}) for split_by, splits in dealings],
+        [_dealt(*dealing, data.get("expected_sizes") or {}) for dealing in dealings],
         tag("div", table(_sources(data["sources"])), class_="text") if data.get("sources") else None,
-        _details("All that is known of the data", data),
+        _details("What else is known of the data", data),
     ]
 
 
-def _dealt(split_by, splits, expected):
+def _dealt(split_by, splits, text, expected):
     lines = [f"The videos of all splits were dealt out anew: {split_by}"] if split_by else []
     lines += [
         f"{split} is one video, one speaker: what is measured on it says little"
         for split, counts in splits.items()
         if counts.get("videos") == 1
     ]
+    lines += [f"Text is {text['description']} (SHA-256 {text['sha256']})"] if text else []
     return [tag("p", f"{line}.") for line in lines], table(_splits(splits, {} if split_by else expected))
 
 
