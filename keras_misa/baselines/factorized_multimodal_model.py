@@ -62,7 +62,7 @@ class FactorizedMultimodalModel(Baseline):
         proposal_dim: hidden size of MFN's proposal, 64 by default.
         gate_dim: hidden size of MFN's gates, 64 by default.
         dropout: rate in G, D and MFN, 0.2 by default (0 to 0.7).
-        reconstruction_weight: λ_x, 1 by default (0.01 to 5); 0 leaves the decoders out.
+        reconstruction_weight: λ_x, 1 by default (0.01 to 10); 0 leaves the decoders out.
         similarity_weight: λ_MMD, 10 by default (10 to 200); 0 leaves the prior out.
         dtype: dtype or policy of the layers; each encoder has its own. Penalties and output are float32 always.
 
