@@ -259,23 +259,23 @@ def _data(settings, data, dealings):
     for name, what in (("class_names", "classes"), ("score_names", "scores")):
         if settings[name]:
             lines[0] += f", {what}: {', '.join(settings[name])}"
+    lines += dict.fromkeys(f"Text is {t['description']} (SHA-256 {t['sha256']})" for _, _, t in dealings if t)
     return [
         tag("h3", dataset_title(settings["dataset"])),
         [tag("p", f"{line}.") for line in lines],
-        [_dealt(*dealing, data.get("expected_sizes") or {}) for dealing in dealings],
+        [_dealt(split_by, splits, data.get("expected_sizes") or {}) for split_by, splits, _ in dealings],
         tag("div", table(_sources(data["sources"])), class_="text") if data.get("sources") else None,
         _details("What else is known of the data", data),
     ]
 
 
-def _dealt(split_by, splits, text, expected):
+def _dealt(split_by, splits, expected):
     lines = [f"The videos of all splits were dealt out anew: {split_by}"] if split_by else []
     lines += [
         f"{split} is one video, one speaker: what is measured on it says little"
         for split, counts in splits.items()
         if counts.get("videos") == 1
     ]
-    lines += [f"Text is {text['description']} (SHA-256 {text['sha256']})"] if text else []
     return [tag("p", f"{line}.") for line in lines], table(_splits(splits, {} if split_by else expected))
 
 
