@@ -191,9 +191,8 @@ def _tested(group, view):
     """Views that together show all that was tested: of folds those of the first seed, and a title."""
     if not group.has_folds or view.split != "test":
         return [view], view.title
-    return [
-        view.of(run) for run in group.rounds()[0]
-    ], f"{split_title(group.config, 'test')}, seed {view.config['seed']}"
+    title = f"{split_title(group.config, 'test')}, seed {view.config['seed']}"
+    return [view.of(run) for run in group.rounds()[0]], title
 
 
 def _outcome(views):

@@ -239,31 +239,34 @@ def _figure(drawing):
 
 
 def _all_data(written):
-    """All data of the runs, each once: settings, what is known of it, and how it was dealt out, splits and text."""
+    """All data of the runs, each once: settings, what is known of it, its texts, and how it was dealt out."""
 
     def data_of(run):
         names = ("dataset", "label", "modalities", "class_names", "score_names")
         settings = {name: run["settings"].get(name) for name in names}
         return settings, {name: value for name, value in run["data"].items() if name not in ("splits", "text")}
 
+    def text_of(run):
+        return run["data"].get("text")
+
     def dealing(run):
-        return run["settings"].get("split_by"), run["data"].get("splits", {}), run["data"].get("text")
+        return run["settings"].get("split_by"), run["data"].get("splits", {})
 
     for data in _distinct(written, data_of):
         of_it = {name: [run for run in runs if data_of(run) == data] for name, runs in written.items()}
-        yield *data, _distinct(of_it, dealing)
+        yield *data, _distinct(of_it, text_of), _distinct(of_it, dealing)
 
 
-def _data(settings, data, dealings):
+def _data(settings, data, texts, dealings):
     lines = [f"Version {data.get('version', 'unknown')}; predicted is the feature “{settings['label']}”"]
     for name, what in (("class_names", "classes"), ("score_names", "scores")):
         if settings[name]:
             lines[0] += f", {what}: {', '.join(settings[name])}"
-    lines += dict.fromkeys(f"Text is {t['description']} (SHA-256 {t['sha256']})" for _, _, t in dealings if t)
+    lines += [f"Text is {text['description']} (SHA-256 {text['sha256']})" for text in texts if text]
     return [
         tag("h3", dataset_title(settings["dataset"])),
         [tag("p", f"{line}.") for line in lines],
-        [_dealt(split_by, splits, data.get("expected_sizes") or {}) for split_by, splits, _ in dealings],
+        [_dealt(split_by, splits, data.get("expected_sizes") or {}) for split_by, splits in dealings],
         tag("div", table(_sources(data["sources"])), class_="text") if data.get("sources") else None,
         _details("What else is known of the data", data),
     ]
