@@ -70,7 +70,7 @@ def compare(*paths, against=(), dialect="paper", resample="utterances", samples=
     means over the folds, and resamples are drawn within each.
 
     All of it is about the models that were trained, on these utterances. What another seed would do, the standard
-    deviation tells.
+    deviation over seeds tells; that over folds is mostly between their videos.
 
     Args:
         *paths: runs, folders of a run with several seeds, or of an ablation; see `find_run_groups`.
