@@ -42,6 +42,10 @@ def main(arguments=None):
     options = vars(parser.parse_args(arguments))
     command = options.pop("command")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logger = logging.getLogger("keras_misa")
+    level = logger.level
+    if options.get("quiet"):
+        logger.setLevel(logging.ERROR)
     try:
         command(**options)
         sys.stdout.flush()
@@ -56,6 +60,8 @@ def main(arguments=None):
     except KeyboardInterrupt:
         print("keras-misa: interrupted", file=sys.stderr)
         return 130
+    finally:  # Who calls this from Python gets the silence of `--quiet` for this command only.
+        logger.setLevel(level)
     return 0
 
 
@@ -586,7 +592,6 @@ def _train(quiet, preset, seeds, folds, workers, assignments, **settings):
     if preset is not None:
         settings = _read_preset(preset) | settings
     prepare_libraries()
-    logging.getLogger("keras_misa").setLevel(logging.ERROR if quiet else logging.WARNING)
     from keras_misa.experiments import train, train_seeds
 
     is_one = seeds is None and folds is None
@@ -602,7 +607,6 @@ def _train(quiet, preset, seeds, folds, workers, assignments, **settings):
 def _ablate(quiet, seeds, folds, workers, **settings):
     settings = {name: value for name, value in settings.items() if value is not None}
     prepare_libraries()
-    logging.getLogger("keras_misa").setLevel(logging.ERROR if quiet else logging.WARNING)
     from keras_misa.experiments import ablate
 
     ablate(quiet=quiet, seeds=seeds, folds=folds, workers=workers, **settings)
@@ -632,7 +636,6 @@ def _read_preset(path):
 def _tune(quiet, **settings):
     settings = {name: value for name, value in settings.items() if value is not None}
     prepare_libraries()
-    logging.getLogger("keras_misa").setLevel(logging.ERROR if quiet else logging.WARNING)
     from keras_misa.tuning import tune
 
     tune(quiet=quiet, **settings)
@@ -640,7 +643,6 @@ def _tune(quiet, **settings):
 
 def _evaluate(**settings):
     prepare_libraries()
-    logging.getLogger("keras_misa").setLevel(logging.WARNING)
     from keras_misa._console import make_console
     from keras_misa.experiments import evaluate
 
@@ -685,7 +687,6 @@ def _table_path(out):
 
 def _plot(**settings):
     prepare_libraries()
-    logging.getLogger("keras_misa").setLevel(logging.WARNING)
     from keras_misa.plots import draw_figures
 
     paths, skipped = draw_figures(**settings)
@@ -699,7 +700,6 @@ def _plot(**settings):
 
 def _report(**settings):
     prepare_libraries()
-    logging.getLogger("keras_misa").setLevel(logging.WARNING)
     from keras_misa.reports import write_report
 
     for name, reason in write_report(**settings).items():

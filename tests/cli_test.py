@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -46,6 +47,11 @@ def run(folders):
 def read_csv(path):
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def test_quiet_is_for_one_command(tmp_path):
+    assert main(["train", "--quiet", "--preset", str(tmp_path / "missing.json")]) == 2
+    assert logging.getLogger("keras_misa").isEnabledFor(logging.WARNING)
 
 
 def test_run_folder(run):

@@ -1,5 +1,3 @@
-import logging
-
 import hypothesis
 import keras
 import pytest
@@ -11,10 +9,8 @@ hypothesis.settings.load_profile("tests")
 
 @pytest.fixture(autouse=True)
 def fresh_state():
-    """Seeded weights for every test; no dtype policy leaks out of one, and no silence of `--quiet`."""
+    """Seeded weights for every test; no dtype policy leaks out of one."""
     policy = keras.config.dtype_policy()
-    level = logging.getLogger("keras_misa").level
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy(policy)
-    logging.getLogger("keras_misa").setLevel(level)
