@@ -5,6 +5,7 @@ import html.parser
 import json
 import re
 import shlex
+import shutil
 import xml.etree.ElementTree
 
 import numpy as np
@@ -158,6 +159,13 @@ def test_models_are_compared(runs, tmp_path):
     for shown in (comparison.results, comparison.tests):
         assert shown.caption in text
         assert all(note in text for note in shown.notes)
+
+
+def test_what_is_left_out_is_told_once(runs, tmp_path, caplog):
+    shutil.copytree(runs / "misa", tmp_path / "misa")
+    (tmp_path / "misa" / "seed-2" / "metrics.json").unlink()
+    write_report([tmp_path / "misa"], tmp_path / "page.html", figures=["attention"])
+    assert caplog.text.count("not finished and left out are seed 2") == 1
 
 
 def test_tables_of_others_have_a_place(runs, tmp_path):

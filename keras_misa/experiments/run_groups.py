@@ -95,7 +95,8 @@ def find_run_groups(*paths, tell=True):
 
     Args:
         *paths: each a run, a folder that `train` with several seeds wrote, or one that `ablate` wrote. Runs that are
-            not finished are left out, and so are seeds of which a fold is not; a warning says which.
+            not finished are left out, and so are seeds of which a fold is not; a warning says which. A `RunGroup`
+            stands for itself.
         tell: whether to warn.
 
     Returns:
@@ -113,7 +114,11 @@ def find_run_groups(*paths, tell=True):
         ```
     """
     groups = {}
-    for path in map(pathlib.Path, paths):
+    for path in paths:
+        if isinstance(path, RunGroup):
+            groups[path.key] = path
+            continue
+        path = pathlib.Path(path)
         found = list(_groups_in(path, tell))
         if not found:
             below = sorted([*path.glob("*/metrics.json"), *path.glob("*/seed-*/metrics.json")])

@@ -71,12 +71,12 @@ def write_report(
         raise ValueError(f"A report is an HTML file, .html. Received: out={str(out)!r}")
     groups = find_named_groups(runs)
     written = {group.name: [read_run(run)[1] for run in group.runs] for group in groups}
-    drawings = list(make_drawings(runs, figures, split, without, manual_dir, data_dir))
+    drawings = list(make_drawings(groups, figures, split, without, manual_dir, data_dir))
     datasets = list(dict.fromkeys(dataset_title(group.config["dataset"]) for group in groups))
     problems = {f"{d.group}/{d.name}" if d.group else d.name: d.problem for d in drawings if d.problem}
     if tables is None:
         try:
-            comparisons = compare(*runs)
+            comparisons = compare(*groups)
             tables = [shown for c in comparisons for shown in (c.results, c.tests) if shown]
         except (ValueError, OSError) as error:
             tables, problems["comparison"] = [], str(error)
