@@ -130,8 +130,8 @@ def test_one_label_out_of_range_makes_all_folds_scores(source, tmp_path):
 
 def test_workers_tell_what_is_wrong_with_a_run(source, tmp_path, capsys):
     with pytest.raises(ValueError, match=r"Means can be taken of \['visual', 'acoustic'\]"):
-        train_seeds(2, output=tmp_path, workers=2, **{**source, "quiet": False, "averaged": ["text"], "epochs": 1})
-    assert "failed: Means can be taken of" in capsys.readouterr().out
+        train_seeds(9, output=tmp_path, workers=2, **{**source, "quiet": False, "averaged": ["text"], "epochs": 1})
+    assert 1 <= capsys.readouterr().out.count("failed: Means can be taken of") < 9
     with pytest.raises(SystemExit):
         main(["ablate", "--workers", "two"])
     assert main(["train", "--workers", "2"]) != 0

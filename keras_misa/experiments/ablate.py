@@ -15,7 +15,6 @@ from keras_misa.experiments.train_seeds import (
     plan_seeds,
     summarise,
     train_seeds,
-    unfinished,
 )
 
 REGULARISERS = {"L_sim": "similarity_weight", "L_diff": "difference_weight", "L_recon": "reconstruction_weight"}
@@ -102,7 +101,7 @@ def ablate(dataset="synthetic_subspaces", output=None, seeds=1, quiet=False, wor
         runs = {}
         for name, changes in variants.items():
             runs |= plan_seeds(seeds, dataset, output / folders[name], _changed(settings, changes), folds)[1]
-        train_in_processes(unfinished(runs), workers, console)
+        train_in_processes(runs, workers, console)
     problems, table = [], None
     for number, (name, changes) in enumerate(variants.items(), start=1):
         console.rule(f"[bold]{number} of {len(variants)}: {name}")

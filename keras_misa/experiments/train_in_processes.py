@@ -11,19 +11,22 @@ import threading
 import time
 
 from keras_misa._processes import share_of_machine
+from keras_misa.experiments.run_groups import is_finished
 
 
 def train_in_processes(runs, workers, console):
     """Train runs, some at a time, each in a process of its own that has its share of the machine.
 
-    A run that fails is told and left as it is. If this process ends, so do those that it has started; what they have
-    trained stays, and `train` goes on with it.
+    A run that fails is told and left as it is; if the first says why it cannot even begin, the others would not fare
+    better, and are left, too. If this process ends, so do those that it has started; what they have trained stays, and
+    `train` goes on with it.
 
     Args:
-        runs: dict, folder of a run → settings of `train`, with `dataset`.
+        runs: dict, folder of a run → settings of `train`, with `dataset`. Those that are finished stay as they are.
         workers: how many at a time.
         console: `rich.console.Console` to print to.
     """
+    first, runs = next(iter(runs)), {folder: settings for folder, settings in runs.items() if not is_finished(folder)}
     environments, processes, start = queue.SimpleQueue(), [], time.monotonic()
     for index in range(workers):
         environments.put(share_of_machine(index, workers))
@@ -60,6 +63,8 @@ def train_in_processes(runs, workers, console):
             line += f" failed: {said or f'exit status {status}'}" if status else ""
             left = f", about {passed / number * (len(runs) - number) / 60:.0f} minutes left" if number > 1 else ""
             console.print(f"{line} ({passed / 60:.1f} minutes{left})", highlight=False, markup=False, soft_wrap=True)
+            if folder == first and status == 1 and said and not (folder / "config.json").exists():
+                break
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         with lock:

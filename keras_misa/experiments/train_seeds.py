@@ -58,7 +58,7 @@ def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, 
     check_folds(folds, dataset, output / SEEDS_FILE, settings)
     written, runs = plan_seeds(seeds, dataset, output, settings, folds)
     if workers > 1:
-        train_in_processes(unfinished(runs), workers, console)
+        train_in_processes(runs, workers, console)
     diverged = []
     for run, run_settings in runs.items():
         if is_finished(run):
@@ -139,11 +139,6 @@ def plan_seeds(seeds, dataset, output, settings, folds=None):
             dealt = {} if fold is None else {"split_by": f"video:{fold}/{folds}"}
             runs[output / run_folder(seed, fold)] = {**settings, **dealt, "seed": seed}
     return written, runs
-
-
-def unfinished(runs):
-    """Those of a dict of runs that have no metrics yet."""
-    return {folder: settings for folder, settings in runs.items() if not is_finished(folder)}
 
 
 def claim_folder(path, settings, **more):
