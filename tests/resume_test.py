@@ -78,6 +78,7 @@ def everything(folder):
     return files, [w.tobytes() for w in model.get_weights()], [(folder / name).read_text() for name in names]
 
 
+@pytest.mark.backends
 def test_a_run_that_died_after_an_epoch(whole, killed, data_dir, tmp_path):
     output = shutil.copytree(killed, tmp_path / "run")
     written = json.loads((output / "config.json").read_text())
@@ -121,6 +122,10 @@ def test_other_settings_are_refused(killed, data_dir, tmp_path):
     output = shutil.copytree(killed, tmp_path / "run")
     with pytest.raises(ValueError, match=r"other settings.* Received: seed=1 \(was 0\)"):
         run(output, data_dir, seed=1)
+    config = (output / "config.json").read_text()
+    (output / "config.json").write_text(config.replace('"backend": "tensorflow"', '"backend": "jax"'))
+    with pytest.raises(ValueError, match=r"other settings.* Received: backend='tensorflow' \(was 'jax'\)"):
+        run(output, data_dir)
 
 
 def test_a_damaged_checkpoint_is_told(killed, data_dir, tmp_path):

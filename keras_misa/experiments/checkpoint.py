@@ -1,5 +1,6 @@
 """Training that goes on where it was killed."""
 
+import functools
 import json
 import pathlib
 
@@ -10,6 +11,7 @@ from keras_misa._files import DAMAGED_NPZ, atomic_path
 
 FILE = "checkpoint.npz"
 _STOPPING = ("best", "best_epoch", "wait")
+_GENERATOR = "generator-"
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -67,7 +69,8 @@ class Checkpoint(keras.callbacks.Callback):
         try:
             with np.load(path, allow_pickle=False) as file:
                 state = json.loads(file["state"].tobytes())
-                arrays = [file[str(number)] for number in range(len(file.files) - 1)]
+                arrays = [file[str(number)] for number in range(sum(name.isdecimal() for name in file.files))]
+                generators = {name: file[name] for name in file.files if name.startswith(_GENERATOR)}
             with np.load(self._path_of_best(state["best_epoch"]), allow_pickle=False) as file:
                 best = [file[str(number)] for number in range(len(file.files))]
             is_trained = [weight.trainable for weight in model.weights]
@@ -85,6 +88,8 @@ class Checkpoint(keras.callbacks.Callback):
         self.epoch, self.is_over = state["epoch"], state["is_over"]
         self.history.rows = state["history"]
         self._restored = {**{name: state[name] for name in _STOPPING}, "best_weights": best}
+        if generators:
+            self.on_train_batch_begin = functools.partial(self._set_generators, generators)
         if self.is_over:
             model.set_weights(best)
         return True
@@ -92,6 +97,15 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         for name, value in (self._restored or {}).items():
             setattr(self.stopping, name, value)
+
+    def _set_generators(self, states, batch, logs=None):
+        """Before the first step only: starting a data loader draws from the generator, too."""
+        import torch
+
+        del self.on_train_batch_begin
+        cpu, *gpus = [torch.from_numpy(states[f"{_GENERATOR}{number}"]) for number in range(len(states))]
+        torch.set_rng_state(cpu)
+        torch.cuda.set_rng_state_all(gpus[: torch.cuda.device_count()])
 
     def on_epoch_end(self, epoch, logs=None):
         if not np.isfinite([logs["loss"], logs[self.stopping.monitor]]).all():
@@ -105,7 +119,8 @@ class Checkpoint(keras.callbacks.Callback):
         is_over = bool(self.model.stop_training)
         state.update(epoch=epoch + 1, is_over=is_over, history=self.history.rows)
         arrays = [keras.ops.convert_to_numpy(variable) for variable in _variables(self.model)]
-        _write(self.folder / FILE, arrays, state=np.frombuffer(json.dumps(state).encode(), np.uint8))
+        state = np.frombuffer(json.dumps(state).encode(), np.uint8)
+        _write(self.folder / FILE, arrays, state=state, **_get_generators())
         for path in self.folder.glob("best-*.npz"):
             if path != self._path_of_best(best_epoch):
                 path.unlink()
@@ -136,6 +151,16 @@ def _variables(model):
     frozen = {id(variable) for variable in model.weights if not variable.trainable}
     variables = [variable for variable in model.variables if id(variable) not in metrics | frozen]
     return variables + (list(model.optimizer.variables) if model.optimizer else [])
+
+
+def _get_generators():
+    """States of the random generators that no variable holds: PyTorch's own, from which its backend draws dropout."""
+    if keras.backend.backend() != "torch":
+        return {}
+    import torch
+
+    states = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+    return {f"{_GENERATOR}{number}": state.numpy() for number, state in enumerate(states)}
 
 
 def _plain(value):

@@ -28,7 +28,7 @@ def train(dataset="synthetic_subspaces", output=None, quiet=False, **settings):
     `explanation.json` (of MISA), `model.keras`, `curves.png` and TensorBoard logs. Training stops when the validation
     task loss (without regularisers) has not improved for `patience` epochs; the best weights are kept. A run that was
     killed goes on after its last whole epoch when it is started again with the same `output`, and ends as if nothing
-    had happened (to the last bit on TensorFlow; not yet on the other backends).
+    had happened: on CPUs to the last bit, with each backend.
 
     Args:
         dataset: name of a dataset; the built-in synthetic one by default.
@@ -134,15 +134,17 @@ EXPLANATIONS = {
 
 
 def _check_settings(path, config, provenance):
-    """An interrupted run goes on as it began, on the same data."""
+    """An interrupted run goes on as it began, on the same data and backend."""
+    import keras
 
-    def comparable(settings, data):
+    def comparable(settings, data, backend):
         files = {name: source["sha256"] for name, source in (data.get("sources") or {}).items()}
-        return json.loads(json.dumps({**settings, "files": files, "words": data.get("text")}, default=str))
+        others = {"files": files, "words": data.get("text"), "backend": backend}
+        return json.loads(json.dumps({**settings, **others}, default=str))
 
     written = read_json(path)
-    then = comparable(complete_settings(written["settings"]), written["data"])
-    now = comparable(config, provenance)
+    then = comparable(complete_settings(written["settings"]), written["data"], written["backend"])
+    now = comparable(config, provenance, keras.backend.backend())
     if changed := sorted(name for name in {*then, *now} if then.get(name) != now.get(name)):
         differences = ", ".join(f"{name}={now.get(name)!r} (was {then.get(name)!r})" for name in changed)
         raise ValueError(
