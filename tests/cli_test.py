@@ -118,16 +118,9 @@ def test_compare_reads_what_train_writes(run, capsys):
 
 def test_same_seed_same_predictions(run, folders, tmp_path):
     arguments = ["--data-dir", str(folders["data"]), "--epochs", "2", "--hidden-dim", "8", "--quiet"]
-    for seed, output in (("3", "same"), ("4", "other")):
-        assert (
-            main(["train", "--dataset", "cmu_mosi", "--seed", seed, "--output", str(tmp_path / output), *arguments])
-            == 0
-        )
-    first, same, other = (
-        p.joinpath("predictions.csv").read_text() for p in (run, tmp_path / "same", tmp_path / "other")
-    )
-    assert first == same
-    assert first != other
+    output = tmp_path / "same"
+    assert main(["train", "--dataset", "cmu_mosi", "--seed", "3", "--output", str(output), *arguments]) == 0
+    assert (output / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
 
 
 def test_user_errors_are_one_line(run, folders, capsys, tmp_path):
@@ -272,6 +265,7 @@ def test_variance_shares_against_known_answers():
 
 def test_one_video_is_warned_of(folders, tmp_path, capsys):
     arguments = ["--dataset=cmu_mosi", f"--data-dir={folders['data']}", "--epochs=1", "--hidden-dim=8"]
+    arguments += ["--modalities=visual,acoustic", "--averaged=visual,acoustic"]  # LSTMs take long to trace.
     assert main(["train", *arguments, "--split-by=video:0.3,0.3,0.4", f"--output={tmp_path / 'run'}"]) == 0
     assert "is one video, one speaker" in capsys.readouterr().out
 

@@ -76,7 +76,7 @@ def train(*arguments):
     [
         # Shares of unequal size from the first batch on, and, in the last, of no row at all.
         (2, (["text", "acoustic"], "cmd", [7, 1], 1, "adam")),
-        (4, (["acoustic", "gesture"], "cmd", [7, 2], 1, "adam")),
+        pytest.param(4, (["acoustic", "gesture"], "cmd", [7, 2], 1, "adam"), marks=pytest.mark.slow),
         (2, (["acoustic", "gesture"], "mmd", [7], 1, "sgd")),
         (2, (["acoustic", "gesture"], "adversarial", [7], 1, "sgd")),
     ],
@@ -100,6 +100,7 @@ COMMAND = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.distribute is TensorFlow's")
 def test_the_command_trains_on_two_devices_as_on_one(tmp_path):
     histories = []

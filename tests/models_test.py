@@ -162,7 +162,7 @@ def test_save_load_fit_further(tmp_path):
         np.testing.assert_allclose(served.serve(batch), model.predict(batch, verbose=0), atol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)])
 def test_mixed_precision_trains(dtype):
     encoders = {m: UtteranceEncoder(dim, dtype=dtype) for m, dim in DIMS.items()}
     model = MISARegressor(MISABackbone(encoders, hidden_dim=4, dtype=dtype), feedforward_dim=8)

@@ -83,6 +83,7 @@ def test_workers_give_the_same_numbers(two_seeds, source, tmp_path, capsys):
     assert not [path for path in tmp_path.rglob("*") if "checkpoint" in path.name]
 
 
+@pytest.mark.slow
 def test_folds_test_each_utterance_once(source, tmp_path, capsys):
     settings = {"--epochs": 1, "--set": 'averaged=["visual", "acoustic"]', "--hidden-dim": 4, "--folds": 3, "--seed": 5}
     settings |= {"--dataset": source["dataset"], "--manual-dir": source["manual_dir"], "--output": tmp_path / "runs"}

@@ -118,6 +118,7 @@ def test_evaluate_and_predict_repeat_the_run(kind, settings, folder, tmp_path, r
         assert predicted[row["segment_id"]] == pytest.approx(float(row["prediction"]), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_frozen_bert_stays_as_it_was_and_serves_raw_pieces(cached, bert, folder, tmp_path):
     import keras_nlp
     import tensorflow as tf
@@ -159,6 +160,7 @@ def test_the_exact_way_keeps_berts_dropout(settings, cached, tmp_path):
     assert losses[0] != losses[1]  # dropout
 
 
+@pytest.mark.slow
 def test_a_run_with_bert_that_was_killed_goes_on(settings, tuned, tmp_path, monkeypatch):
     from keras_misa.experiments.checkpoint import Checkpoint
 

@@ -170,6 +170,7 @@ def rows_of(folder):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_search_from_beginning_to_end(tmp_path, capsys, monkeypatch):
     opened, searched = [], []
 
@@ -229,6 +230,7 @@ def test_search_from_beginning_to_end(tmp_path, capsys, monkeypatch):
         tune("synthetic_subspaces/small", output=tmp_path / "search", trials=2, **SMALL)
 
 
+@pytest.mark.slow
 def test_a_failed_trial_is_told_and_skipped(tmp_path, capsys, monkeypatch):
     from keras_misa.tuning import trial_tuner
 
@@ -251,6 +253,7 @@ def test_a_failed_trial_is_told_and_skipped(tmp_path, capsys, monkeypatch):
     assert "failed: no memory for it" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_failures_in_a_row_end_a_search_and_are_run_again(tmp_path, capsys, monkeypatch):
     from keras_misa.tuning import trial_tuner
 
