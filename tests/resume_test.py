@@ -106,6 +106,15 @@ def test_the_reference_protocol(data_dir, tmp_path):
     assert everything(tmp_path / "killed") == everything(tmp_path / "whole")
 
 
+@pytest.mark.slow
+def test_the_loss_scale_goes_on(data_dir, tmp_path):
+    """That of float16, which doubles and halves as training goes."""
+    kill(("after", 2), tmp_path / "killed", data_dir, dtype="mixed_float16")
+    for name in ("killed", "whole"):
+        run(tmp_path / name, data_dir, dtype="mixed_float16")
+    assert everything(tmp_path / "killed") == everything(tmp_path / "whole")
+
+
 def test_a_folder_that_another_process_writes_is_refused(killed, data_dir, tmp_path):
     output = shutil.copytree(killed, tmp_path / "run")
     before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}

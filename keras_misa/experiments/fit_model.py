@@ -89,7 +89,8 @@ def fit_model(model, data, folder, console=None, config=None, tensorboard=True):
     if not saving.is_over:
         # Keras would take a batch to build these from, and with it the order of an epoch.
         model.evaluate(data.batches["validation"], steps=1, verbose=0)
-        model.optimizer.build(model.trainable_variables)
+        if not model.optimizer.built:  # A loss scale's optimiser would take a second build for a new beginning.
+            model.optimizer.build(model.trainable_variables)
         model.fit(
             data.training_batches(config["seed"], saving.epoch),
             validation_data=data.batches["validation"],
