@@ -220,12 +220,21 @@ def test_mfn_step_by_step():
     np.testing.assert_allclose(predict(model, batch), expected, atol=1e-5)
 
 
-def test_dropout_of_mfn_is_drawn_anew_for_every_step():
+def test_dropout_of_mfn_is_drawn_anew_for_every_step(monkeypatch):
     model = make("mfn", dropout=0.5)
-    fusion = model.get_layer("fusion")
-    kept = to_numpy(fusion.dropouts["gates"](np.ones((1, 200, 4), "float32"), training=True))
+    call, seen = keras.layers.RNN.call, []
+
+    def spy(layer, sequences, *args, **kwargs):
+        if layer is model.get_layer("fusion").memory:
+            seen.append(to_numpy(sequences))
+        return call(layer, sequences, *args, **kwargs)
+
+    monkeypatch.setattr(keras.layers.RNN, "call", spy)
+    model(make_batch(lengths=[40, 40, 40]), training=True)
+    kept = seen[0][:, :, 2 * MFN["gate_dim"] : 4 * MFN["gate_dim"]]
     assert set(np.unique(kept)) == {0.0, 2.0}
-    assert (kept[:, 1:] != kept[:, :-1]).any()
+    for row in range(3):
+        assert (kept[row, 1:] != kept[row, :-1]).any()
     one, two = (to_numpy(model(make_batch(), training=True)) for _ in range(2))
     assert np.abs(one - two).max() > 0
 
@@ -469,6 +478,38 @@ def test_encoders_of_misa_serve_too():
     other = LateFusionLSTM({m: StepEncoder(dim) for m, dim in {"text": 3, **DIMS}.items()}, units=2)
     other.set_weights(model.get_weights()[1:])
     np.testing.assert_allclose(predict(other, looked_up), predict(model, batch), atol=1e-6)
+
+
+def test_the_tasks_loss_has_all_its_digits_beside_a_large_one():
+    model, batch = make("mfm"), make_batch()
+    batch["visual"]["values"] = 5000 * batch["visual"]["values"]
+    model.compile()
+    logs = model.evaluate(batch, LABELS, verbose=0, return_dict=True)
+    expected = np.mean((model.predict(batch, verbose=0)[:, 0].astype("float64") - LABELS) ** 2)
+    assert logs["reconstruction"] > 1e6 * expected
+    assert logs["task"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_what_is_frozen_in_an_encoder_stays_so_where_its_steps_are_taken():
+    import keras_nlp
+
+    from keras_misa.layers import BertEncoder
+    from keras_misa.models import MISABackbone, MISARegressor
+
+    bert = BertEncoder(keras_nlp.models.BertBackbone(30, 2, 2, 8, 16, max_sequence_length=6))
+    bert.backbone.token_embedding.trainable = False
+    first = MISARegressor(MISABackbone({"text": bert, "visual": MeanEncoder(3)}, hidden_dim=4))
+    paths = [v.path for v in first.trainable_variables]
+    MODELS["tfn"]({"text": bert, "visual": StepEncoder(3)})
+    assert [v.path for v in first.trainable_variables] == paths
+    bert.trainable = False
+    tfn = MODELS["tfn"]({"text": bert, "visual": StepEncoder(3)})
+    assert not bert.trainable_variables
+    assert not tfn.encoders["text"].trainable_variables
+    words = WordUtteranceEncoder(7, 3)
+    words.trainable = False
+    model = MODELS["tfn"]({"text": words, "visual": StepEncoder(3)})
+    assert not model.encoders["text"].trainable_variables
 
 
 def test_steps_of_bert():

@@ -8,6 +8,7 @@ from oracles import assert_equal, dtype_of, gradient, layer_norm, sequence, to_n
 from keras_misa.layers import (
     AdversarialSimilarityPenalty,
     DifferencePenalty,
+    MeanEncoder,
     ModalityFusion,
     Penalty,
     ReconstructionPenalty,
@@ -285,3 +286,15 @@ class TestModalityFusion:
             ModalityFusion(MODALITIES, num_heads=0)
         with pytest.raises(ValueError, match="Received: num_heads=4, vectors of size 6"):
             ModalityFusion(MODALITIES, num_heads=4)(representations())
+
+
+class TestMeanEncoder:
+    @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+    def test_many_steps_are_added_in_full_precision(self, dtype):
+        values = np.full((1, 500, 1), 200.0, "float32")
+        mean = MeanEncoder(1, dtype=dtype)({"values": values, "lengths": np.array([500])})
+        assert float(keras.ops.cast(mean, "float32")[0, 0]) == 200.0
+
+    def test_a_length_beyond_the_steps_counts_those_that_are_there(self):
+        inputs = {"values": np.ones((2, 3, 1), "float32"), "lengths": np.array([5, 0])}
+        np.testing.assert_array_equal(to_numpy(MeanEncoder(1)(inputs)), [[1.0], [0.0]])

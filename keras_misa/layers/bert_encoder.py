@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_misa.layers._frozen import keep_frozen
-from keras_misa.layers.step_encoder import is_real
+from keras_misa.layers.step_encoder import is_real, mean_of
 
 
 @keras.saving.register_keras_serializable("keras_misa")
@@ -118,14 +118,23 @@ class BertEncoder(keras.layers.Layer):
         """Word piece by word piece, by the same BERT."""
         from keras_misa.layers.bert_step_encoder import BertStepEncoder
 
-        return BertStepEncoder(
-            self.backbone, self.exact_gelu, self.trainable_from, self.trainable_embeddings, dtype=self.dtype_policy
+        parts = self.backbone._flatten_layers()
+        was_trainable = [(part, part.trainable) for part in parts]
+        encoder = BertStepEncoder(
+            self.backbone,
+            self.exact_gelu,
+            self.trainable_from,
+            self.trainable_embeddings,
+            trainable=self.trainable,
+            dtype=self.dtype_policy,
         )
+        for part, flag in was_trainable:  # It may have been frozen since.
+            part.trainable = flag
+        return encoder
 
     def call(self, inputs, training=None):
         states, padding_mask = self.hidden_states(inputs, training)
-        mask = ops.expand_dims(ops.cast(padding_mask, states.dtype), -1)
-        return ops.sum(states * mask, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1.0)
+        return mean_of(states, padding_mask > 0)
 
     def hidden_states(self, inputs, training=None):
         """BERT's last hidden states `(batch, time, hidden_dim)`, and which of them count, `(batch, time)`, 0 or 1."""
@@ -136,7 +145,7 @@ class BertEncoder(keras.layers.Layer):
             {"token_ids": token_ids, "segment_ids": ops.zeros_like(token_ids), "padding_mask": padding_mask},
             training=training,
         )
-        return outputs["sequence_output"], padding_mask
+        return ops.cast(outputs["sequence_output"], self.compute_dtype), padding_mask
 
     def compute_output_shape(self, input_shape):
         return (input_shape["values"][0], self.backbone.hidden_dim)

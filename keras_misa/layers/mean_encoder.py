@@ -1,9 +1,8 @@
 """Sequence of contextual vectors to one vector: their mean."""
 
 import keras
-from keras import ops
 
-from keras_misa.layers.step_encoder import StepEncoder, is_real
+from keras_misa.layers.step_encoder import StepEncoder, is_real, mean_of
 
 
 @keras.saving.register_keras_serializable("keras_misa")
@@ -59,9 +58,7 @@ class MeanEncoder(keras.layers.Layer):
 
     def call(self, inputs):
         values, lengths = inputs["values"], inputs["lengths"]
-        real = ops.expand_dims(is_real(values, lengths), -1)
-        total = ops.sum(ops.where(real, values, ops.zeros_like(values)), axis=1)
-        return total / ops.cast(ops.maximum(ops.expand_dims(lengths, 1), 1), total.dtype)
+        return mean_of(values, is_real(values, lengths))
 
     def compute_output_shape(self, input_shape):
         return (input_shape["values"][0], self.feature_dim)

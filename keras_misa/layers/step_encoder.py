@@ -88,6 +88,15 @@ def is_real(values, lengths):
     return steps < ops.expand_dims(ops.cast(lengths, "int32"), 1)
 
 
+def mean_of(values, real):
+    """Mean of the steps `(batch, time, size)` that `real` names; added up in float32, or in double precision."""
+    dtype = values.dtype
+    values = ops.cast(values, keras.backend.result_type(dtype, "float32"))
+    count = ops.cast(ops.sum(ops.cast(real, "int32"), axis=1, keepdims=True), values.dtype)
+    total = ops.sum(ops.where(ops.expand_dims(real, -1), values, ops.zeros_like(values)), axis=1)
+    return ops.cast(total / ops.maximum(count, 1), dtype)
+
+
 def finish(vectors, lengths):
     """Vectors of steps with zeros where there is none, and the lengths, as a dict."""
     real = ops.expand_dims(is_real(vectors, lengths), -1)

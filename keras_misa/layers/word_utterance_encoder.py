@@ -77,7 +77,11 @@ class WordUtteranceEncoder(UtteranceEncoder):
     def step_encoder(self):
         """Word by word, with the word vectors as they are now."""
         encoder = WordStepEncoder(
-            self.vocabulary_size, self.feature_dim, self.trainable_embeddings, dtype=self.dtype_policy
+            self.vocabulary_size,
+            self.feature_dim,
+            self.embedding.trainable,
+            trainable=self.trainable,
+            dtype=self.dtype_policy,
         )
         if self.embedding.built:
             encoder.set_vectors(self.embedding.embeddings)

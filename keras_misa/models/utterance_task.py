@@ -104,9 +104,11 @@ class UtteranceTask(keras.Model):
         rows = ops.shape(y_pred)[0]
         if num_replicas() > 1:
             y, y_pred, sample_weight = self._gather_whole_batch(y, y_pred, sample_weight)
-        total = super().compute_loss(x, y, y_pred, sample_weight, training)
-        # Keras has divided the total by the replicas, and `losses` not.
-        terms = {"task": total * num_replicas() - sum(self.losses)}
+        # Keras divides the task's loss by the replicas. Not its total less the penalties: a small difference of large
+        # numbers has few digits, and early stopping reads it.
+        task = ops.zeros(()) if self._compile_loss is None else self._compile_loss(y, y_pred, sample_weight)
+        total = ops.sum([task, *(ops.sum(loss) / num_replicas() for loss in self.losses)])
+        terms = {"task": task * num_replicas()}
         terms.update((penalty.name, penalty.term) for penalty in self.penalties if penalty.term is not None)
         if "regularization" in self._term_trackers:
             regularizers = [v.regularizer(v) for v in self.trainable_variables if v.regularizer]
