@@ -547,6 +547,7 @@ def test_saves_and_trains_on(name, tmp_path):
     inference = keras.models.load_model(tmp_path / "inference.keras")
     np.testing.assert_array_equal(to_numpy(inference(batch)["prediction"]), predict(model, batch))
     model.encoders["text"].trainable = False
+    next(layer for layer in model.layers if layer.weights and layer not in model.encoders.values()).trainable = False
     frozen = len(model.trainable_variables)
     model.save(tmp_path / "frozen.keras")
     assert len(keras.models.load_model(tmp_path / "frozen.keras").trainable_variables) == frozen

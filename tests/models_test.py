@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from oracles import sequence, to_numpy
 
-from keras_misa.layers import MeanEncoder, UtteranceEncoder, WordUtteranceEncoder
-from keras_misa.models import MISABackbone, MISAClassifier, MISARegressor
+from keras_misa.layers import DifferencePenalty, MeanEncoder, UtteranceEncoder, WordUtteranceEncoder
+from keras_misa.models import MISABackbone, MISAClassifier, MISARegressor, UtteranceTask, replace_encoder
 
 pytestmark = pytest.mark.backends
 TERMS = {"task", "similarity", "difference", "reconstruction"}
@@ -271,6 +271,87 @@ def test_frozen_embeddings_stay_frozen_after_loading(tmp_path):
     loaded.fit(batch, np.ones(2), verbose=0)
     (table,) = loaded.backbone.encoders["text"].embedding.get_weights()
     np.testing.assert_array_equal(table, vectors)
+
+
+@pytest.mark.parametrize("part", ["fusion", "head_dense", "misa_backbone/visual_projection", "similarity"])
+def test_a_part_that_is_frozen_stays_so_after_loading(part, tmp_path):
+    model = make(similarity="adversarial")
+    layer = model
+    for name in part.split("/"):
+        layer = layer.backbone if name == "misa_backbone" else layer.get_layer(name)
+    inner = layer if part != "fusion" else layer._layers[0]
+    inner.trainable = False
+    expected = [v.path.partition("/")[2] for v in model.trainable_variables]
+    assert len(expected) < len(make(similarity="adversarial").trainable_variables)
+    model.compile(run_eagerly=True)
+    model.fit(make_batch(), LABELS, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert [v.path.partition("/")[2] for v in loaded.trainable_variables] == expected
+    for saved, found in zip(model.optimizer.variables, loaded.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(to_numpy(saved), to_numpy(found))
+    assert int(loaded.optimizer.iterations) == 1
+    loaded.backbone.trainable = False
+    again = type(loaded).from_config(loaded.get_config())
+    assert len(again.trainable_variables) == len(loaded.trainable_variables)
+
+
+def test_a_part_may_be_trained_in_what_is_frozen():
+    model = make()
+    model.backbone.trainable = False
+    model.backbone.encoders["visual"].layer_norm.trainable = True
+    again = type(model).from_config(model.get_config())
+    names = [[v.shape for v in m.trainable_variables] for m in (model, again)]
+    assert names[0] == names[1]
+    flags = [[part.trainable for part in m._flatten_layers()] for m in (model, again)]
+    assert flags[0] == flags[1]
+
+
+def test_encoders_have_names_of_their_own():
+    encoders = {"visual": UtteranceEncoder(3, name="same"), "acoustic": UtteranceEncoder(2, name="same")}
+    with pytest.raises(ValueError, match=r"give a new one `name=`.*'visual' and 'acoustic' .* 'same'"):
+        MISABackbone(encoders)
+    model = make(dims={"visual": 3})
+    new = UtteranceEncoder(3, units=2, name=model.backbone.encoders["visual"].name)
+    assert replace_encoder(model, "visual", new).backbone.encoders["visual"] is new
+    with pytest.raises(ValueError, match=r"must be a dict .* Received: encoders=\["):
+        MISABackbone([new])
+
+
+def test_a_sequential_model_is_an_encoder(tmp_path):
+    encoder = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)])
+    model = MISARegressor(MISABackbone({"visual": encoder}, hidden_dim=4), feedforward_dim=8)
+    batch = {"visual": np.ones((2, 3), "float32")}
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.predict(batch, verbose=0), model.predict(batch, verbose=0))
+
+
+@keras.saving.register_keras_serializable("tests")
+class SumOfOne(UtteranceTask):
+    def default_loss(self):
+        return keras.losses.MeanAbsoluteError()
+
+    def default_metrics(self):
+        return []
+
+
+def test_a_task_of_ones_own_saves_and_loads(tmp_path):
+    encoder = MeanEncoder(3)
+    inputs = {"visual": encoder.make_inputs("visual")}
+    vectors = {"projected": {"visual": encoder(inputs["visual"])}}
+    vectors["shared"] = vectors["private"] = vectors["projected"]
+    vectors = DifferencePenalty(0.5, name="difference")(vectors)
+    model = SumOfOne(inputs, keras.layers.Dense(1)(vectors["projected"]["visual"]))
+    model.compile(run_eagerly=True)
+    batch = {"visual": make_batch()["visual"]}
+    model.fit(batch, LABELS, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    logs = loaded.evaluate(batch, LABELS, verbose=0, return_dict=True)
+    assert logs == model.evaluate(batch, LABELS, verbose=0, return_dict=True)
+    assert logs["loss"] == pytest.approx(logs["task"] + 0.5 * logs["difference"], rel=1e-6)
+    assert logs["task"] == pytest.approx(np.abs(model.predict(batch, verbose=0)[:, 0] - LABELS).mean(), rel=1e-6)
 
 
 def test_a_saved_model_does_not_bring_its_backends_compiler_along():

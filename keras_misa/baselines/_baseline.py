@@ -3,6 +3,7 @@
 import keras
 
 from keras_misa.metrics import regression_metrics
+from keras_misa.models._rebuilding import check_encoders, common_config, rebuild
 from keras_misa.models.utterance_task import UtteranceTask
 
 PREDICTS = ("scores", "classes")
@@ -18,12 +19,11 @@ class Baseline(UtteranceTask):
         num_outputs: size of the prediction.
         predicts: `"scores"` or `"classes"`.
         dtype: the policy of the model's layers.
-        penalties: see `UtteranceTask`.
         **kwargs: see `keras.Model`.
     """
 
-    def __init__(self, inputs, outputs, encoders, num_outputs, predicts, dtype, penalties=(), **kwargs):
-        super().__init__(inputs, outputs, penalties, **kwargs)
+    def __init__(self, inputs, outputs, encoders, num_outputs, predicts, dtype, **kwargs):
+        super().__init__(inputs, outputs, **kwargs)
         self.dtype_policy = dtype
         self.encoders = dict(encoders)
         self.num_outputs = num_outputs
@@ -48,9 +48,7 @@ class Baseline(UtteranceTask):
 
     def get_config(self):
         return {
-            "name": self.name,
-            "trainable": self.trainable,
-            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            **common_config(self),
             "encoders": {m: keras.saving.serialize_keras_object(encoder) for m, encoder in self.encoders.items()},
             "num_outputs": self.num_outputs,
             "predicts": self.predicts,
@@ -58,10 +56,7 @@ class Baseline(UtteranceTask):
 
     @classmethod
     def from_config(cls, config):
-        config = dict(config)
-        config["dtype"] = keras.saving.deserialize_keras_object(config["dtype"])
-        config["encoders"] = {m: keras.saving.deserialize_keras_object(e) for m, e in config["encoders"].items()}
-        return super().from_config(config)
+        return rebuild(cls, config, "encoders")
 
 
 def step_encoders(encoders):
@@ -74,11 +69,10 @@ def step_encoders(encoders):
         Likewise.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is none, or two have one name.
         TypeError: If an encoder does not know steps.
     """
-    if not encoders:
-        raise ValueError(f"`encoders` must name at least one modality. Received: encoders={encoders}")
+    check_encoders(encoders)
     for modality, encoder in encoders.items():
         if not hasattr(encoder, "step_encoder"):
             raise TypeError(

@@ -174,8 +174,7 @@ class FactorizedMultimodalModel(Baseline):
                     "lengths": {m: part["lengths"] for m, part in steps.items()},
                 }
             )["factor"]
-        penalties = [penalty for penalty in (similarity, reconstruction) if penalty]
-        super().__init__(inputs, head(shared), encoders, num_outputs, predicts, dtype, penalties, **kwargs)
+        super().__init__(inputs, head(shared), encoders, num_outputs, predicts, dtype, **kwargs)
 
         # === Config ===
         # A function, for Keras would track, and save, a model that is an attribute.

@@ -4,6 +4,7 @@ import keras
 
 from keras_misa.layers.shared_private_projection import SUBSPACES, SharedPrivateProjection
 from keras_misa.models._batch import arrange
+from keras_misa.models._rebuilding import check_encoders, common_config, rebuild
 
 
 @keras.saving.register_keras_serializable("keras_misa")
@@ -12,8 +13,8 @@ class MISABackbone(keras.Model):
 
     Args:
         encoders: dict, modality name → encoder: a layer with a method `make_inputs(name)`, such as `UtteranceEncoder`
-            or `WordUtteranceEncoder`, or a functional Keras model; its output is `(batch, any size)`. The names are
-            yours; removing a key removes a modality.
+            or `WordUtteranceEncoder`, or a functional or sequential Keras model; its output is `(batch, any size)`. The
+            names are yours; removing a key removes a modality.
         hidden_dim: size of the vectors, d_h.
         activation: of the projection (and, by default, of the task's head): the name of a Keras activation.
             `"leaky_relu"` has the slope 0.01 and `"prelu"` one scalar slope, 0.25 at the start, that projections and
@@ -33,7 +34,7 @@ class MISABackbone(keras.Model):
         `(batch, hidden_dim)`.
 
     Raises:
-        ValueError: If there is no encoder or a name or subspace is not valid.
+        ValueError: If there is no encoder, two have one name, or a name or subspace is not valid.
         TypeError: If an encoder does not tell its inputs.
 
     Example:
@@ -61,8 +62,7 @@ class MISABackbone(keras.Model):
         **kwargs,
     ):
         # === Layers ===
-        if not encoders:
-            raise ValueError(f"`encoders` must name at least one modality. Received: encoders={encoders}")
+        check_encoders(encoders)
         dtype = keras.dtype_policies.get(dtype)
         activation_layer = make_activation(activation, dtype)
         dense = {m: keras.layers.Dense(hidden_dim, dtype=dtype, name=f"{m}_projection") for m in encoders}
@@ -98,9 +98,7 @@ class MISABackbone(keras.Model):
 
     def get_config(self):
         return {
-            "name": self.name,
-            "trainable": self.trainable,
-            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            **common_config(self),
             "encoders": {m: keras.saving.serialize_keras_object(encoder) for m, encoder in self.encoders.items()},
             "hidden_dim": self.hidden_dim,
             "activation": self.activation,
@@ -111,15 +109,7 @@ class MISABackbone(keras.Model):
 
     @classmethod
     def from_config(cls, config):
-        config = dict(config)
-        for key in ("dtype", "encoders"):
-            config[key] = keras.saving.deserialize_keras_object(config[key])
-        # Given to the constructor, it would thaw what is frozen in the parts, and freeze no part.
-        trainable = config.pop("trainable", True)
-        model = cls(**config)
-        if not trainable:
-            model.trainable = False
-        return model
+        return rebuild(cls, config, "encoders")
 
 
 def make_activation(activation, dtype=None):
@@ -135,17 +125,21 @@ def make_activation(activation, dtype=None):
 def _make_inputs(modality, encoder):
     if hasattr(encoder, "make_inputs"):
         return encoder.make_inputs(modality)
-    if isinstance(encoder, keras.Model) and hasattr(encoder, "input"):
-        single = keras.backend.is_keras_tensor(encoder.input)
+    structure = encoder.input if hasattr(encoder, "input") else None
+    if isinstance(encoder, keras.Sequential) and encoder.inputs:
+        (structure,) = encoder.inputs
+    if isinstance(encoder, keras.Model) and structure is not None:
+        single = keras.backend.is_keras_tensor(structure)
         return keras.tree.map_structure(
             lambda tensor: keras.Input(
                 batch_shape=tensor.shape,
                 dtype=tensor.dtype,
                 name=modality if single else f"{modality}_{tensor.name}",
             ),
-            encoder.input,
+            structure,
         )
     raise TypeError(
-        "An encoder must be a layer with `make_inputs(name)` or a functional Keras model. "
+        "An encoder must be a layer with `make_inputs(name)` or a Keras model that knows its inputs, functional or "
+        "sequential. "
         f"Received: encoders[{modality!r}]={encoder}"
     )

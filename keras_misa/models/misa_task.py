@@ -12,6 +12,7 @@ from keras_misa.layers import (
     ReconstructionPenalty,
     SimilarityPenalty,
 )
+from keras_misa.models._rebuilding import common_config, rebuild
 from keras_misa.models.utterance_task import UtteranceTask
 
 BOUNDS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
@@ -109,7 +110,7 @@ class MISATask(UtteranceTask):
             return head_output(backbone.activation_layer(head_dropout(head_dense(x)))), attention
 
         prediction, attention = predict_from(representations)
-        super().__init__(backbone.input, prediction, penalties, **kwargs)
+        super().__init__(backbone.input, prediction, **kwargs)
 
         # === Config ===
         self.dtype_policy = dtype
@@ -178,9 +179,7 @@ class MISATask(UtteranceTask):
 
     def get_config(self):
         return {
-            "name": self.name,
-            "trainable": self.trainable,
-            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            **common_config(self),
             "backbone": keras.saving.serialize_keras_object(self.backbone),
             "num_outputs": self.num_outputs,
             "fused": self.fused,
@@ -200,10 +199,7 @@ class MISATask(UtteranceTask):
 
     @classmethod
     def from_config(cls, config):
-        config = dict(config)
-        for key in ("dtype", "backbone"):
-            config[key] = keras.saving.deserialize_keras_object(config[key])
-        return super().from_config(config)
+        return rebuild(cls, config, "backbone")
 
 
 def _similarity_penalty(similarity, backbone, weight, num_moments, bounds, dropout):
@@ -215,11 +211,12 @@ def _similarity_penalty(similarity, backbone, weight, num_moments, bounds, dropo
         )
     if similarity != "cmd":
         raise ValueError(f'`similarity` must be "cmd", "mmd" or "adversarial". Received: similarity={similarity!r}')
-    bounds = bounds or BOUNDS.get(backbone.subspace_activation)
+    activation = backbone.subspace_activation
+    bounds = bounds or (BOUNDS.get(activation) if isinstance(activation, str) else None)
     if bounds is None:
         raise ValueError(
             "Central moments need the interval of the shared vectors, which is known for the activations "
             f"{sorted(BOUNDS)} only: give `similarity_bounds=(a, b)`. "
-            f"Received: subspace_activation={backbone.subspace_activation!r}"
+            f"Received: subspace_activation={activation!r}"
         )
     return SimilarityPenalty(weight, num_moments, bounds, name="similarity")

@@ -1,5 +1,7 @@
 """A model with another encoder for a modality."""
 
+from keras_misa.models._rebuilding import constructor_arguments
+
 
 def replace_encoder(model, modality, encoder):
     """The same model with another encoder for a modality.
@@ -16,7 +18,7 @@ def replace_encoder(model, modality, encoder):
         A model of the same class, not compiled.
 
     Raises:
-        ValueError: If there is no such modality, or the sizes differ.
+        ValueError: If there is no such modality, the sizes differ, or another encoder has the name of the new one.
 
     Example:
         >>> import keras
@@ -32,14 +34,14 @@ def replace_encoder(model, modality, encoder):
         raise ValueError(f"The model's modalities are {old.modalities}. Received: modality={modality!r}")
     config = old.get_config()
     config.update(encoders={**old.encoders, modality: encoder}, dtype=old.dtype_policy)
-    backbone = type(old)(**_without_trainable(config))
+    backbone = type(old)(**constructor_arguments(config))
     size, given = (part.get_layer(f"{modality}_projection").kernel.shape[0] for part in (old, backbone))
     if given != size:
         raise ValueError(
             f"`encoder` must give vectors of {size} numbers, as the old one does. Received: {given} numbers"
         )
     config = {**model.get_config(), "backbone": backbone, "dtype": model.dtype_policy}
-    new = type(model)(**_without_trainable(config))
+    new = type(model)(**constructor_arguments(config))
     others = {id(layer) for layer in (backbone, *backbone.encoders.values())}
     for source, target in ((old, backbone), (model, new)):
         for layer in target.layers:
@@ -49,7 +51,3 @@ def replace_encoder(model, modality, encoder):
                 for part, old_part in zip(layer._flatten_layers(), was._flatten_layers(), strict=True):
                     part.trainable = old_part.trainable
     return new
-
-
-def _without_trainable(config):
-    return {name: value for name, value in config.items() if name != "trainable"}

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_misa._replicas import gather_rows, num_replicas
+from keras_misa.layers import Penalty
 from keras_misa.models._batch import arrange
 from keras_misa.optimizers import FineTuningAdam
 
@@ -16,13 +17,14 @@ class UtteranceTask(keras.Model):
     where weights have a regulariser, each the mean over the split. Watch `val_task` for early stopping: `val_loss`
     contains all.
 
-    A subclass is a functional model. It says what `compile()` does by default, `default_loss()` and
+    A subclass is a functional model; its penalties are the layers of `keras_misa.layers.Penalty` that stand on the path
+    from inputs to outputs. It says what `compile()` does by default, `default_loss()` and
     `default_metrics()`, and what inference needs, `inference_model()`, if that is less than all of it.
 
     Args:
         inputs: dict, modality → its symbolic inputs.
         outputs: the symbolic prediction `(batch, outputs)`, float32.
-        penalties: layers of `keras_misa.layers.Penalty` that stand on the path from the one to the other.
+        name: of the model.
         **kwargs: see `keras.Model`.
 
     Example:
@@ -43,9 +45,10 @@ class UtteranceTask(keras.Model):
 
     needs_alignment = False  # whether step t must mean the same moment in all modalities
 
-    def __init__(self, inputs, outputs, penalties=(), **kwargs):
-        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
-        self.penalties = list(penalties)
+    # With Keras's own arguments, so that Keras saves and loads a subclass that has no others.
+    def __init__(self, inputs, outputs, name=None, **kwargs):
+        super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
+        self.penalties = [layer for layer in self.layers if isinstance(layer, Penalty)]
         self._whole_batch_losses = None
         names = ["task", *(penalty.name for penalty in self.penalties)]
         if any(variable.regularizer for variable in self.weights):
@@ -187,13 +190,3 @@ class UtteranceTask(keras.Model):
             **kwargs: see `keras.Model.export`.
         """
         return keras.Model(self.input, self.inference_model().output["prediction"]).export(filepath, **kwargs)
-
-    @classmethod
-    def from_config(cls, config):
-        # Given to the constructor, it would thaw what is frozen in the parts, and freeze no part.
-        config = dict(config)
-        trainable = config.pop("trainable", True)
-        model = cls(**config)
-        if not trainable:
-            model.trainable = False
-        return model
