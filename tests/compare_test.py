@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 
 import numpy as np
@@ -208,10 +209,10 @@ def test_a_metric_that_a_run_does_not_have_is_a_dash(runs, tmp_path):
     metrics = json.loads((folder / "metrics.json").read_text())
     for name in ("acc7", "acc2_pos", "f1_pos", "f1_nonneg"):
         del metrics[name]
-    (folder / "metrics.json").write_text(json.dumps({**metrics, "corr": None}))
+    (folder / "metrics.json").write_text(json.dumps(metrics))
     [comparison] = compare(folder, against=[runs / "good"], samples=0)
     table = table_of(comparison.results)
-    assert (table["old"]["Acc-7 ↑"], table["old"]["F-Score ↑"], table["old"]["Corr ↑"]) == ("-", "-", "nan")
+    assert (table["old"]["Acc-7 ↑"], table["old"]["F-Score ↑"]) == ("-", "-")
     assert table["old"]["Acc-2 ↑"].endswith(" / -")
     assert table["Δ"]["Acc-2 ↑"].endswith(" / -")
 
@@ -485,6 +486,22 @@ def test_damaged_metrics_are_named(tmp_path):
     (folder / "model.keras").unlink()
     with pytest.raises(FileNotFoundError, match=r"run is damaged: .*Received: no model\.keras"):
         compare(folder)
+
+
+def test_metrics_are_those_of_the_predictions(tmp_path):
+    y, p = sentiment(1.0)
+    edited, cut = (write_results(tmp_path / name, y, p, **MOSI) for name in ("edited", "cut"))
+    path = edited / "metrics.json"
+    path.write_text(re.sub(r'"mae": [\d.]+', '"mae": 0.1', path.read_text()))
+    path = cut / "predictions.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:20]))
+    for run, rows in ((edited, 60), (cut, 19)):
+        mae = f"{mean_absolute_error(y[:rows], p[:rows]):.6g}"
+        message = (
+            rf"{run.name}/metrics\.json does not belong .* expected mae={mae}, as its {rows} rows .*Received: mae="
+        )
+        with pytest.raises(ValueError, match=message):
+            compare(run)
 
 
 def test_names_are_no_formulas_and_no_lines(tmp_path):

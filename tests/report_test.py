@@ -109,11 +109,14 @@ def test_page_of_one_model(runs, tmp_path):
     check_alone(page)
     assert set(skipped) == {"representations", "errors"}  # the data is not there
     assert len(page.of("img")) == 5
-    mae = np.array([1.0, 1.1])  # write_results
+    rng = np.random.default_rng(0)
+    labels, *predictions = (rng.normal(size=9) for _ in range(3))
+    mae = np.array([np.abs(labels - p).mean() for p in predictions])
+    sevenths = np.array([np.mean(np.round(labels) == np.round(p)) for p in predictions])
     assert f"{mae.mean():.3f} ± {mae.std(ddof=1):.3f}" in page.text
     assert "misa (2 seeds)" in page.text
     assert "misa, seed 2" in page.text
-    assert "25.0 ± 0.0" in page.text  # Acc-7, in percent
+    assert f"{100 * sevenths.mean():.1f} ± {100 * sevenths.std(ddof=1):.1f}" in page.text  # Acc-7, in percent
     for said in ("train.pkl", "1,234,567", "ab" * 32, "1,283", "test is one video, one speaker", "0.2", "keras-misa"):
         assert said in page.text
     assert "SYNTHETIC" not in page.text
@@ -166,6 +169,16 @@ def test_what_is_left_out_is_told_once(runs, tmp_path, caplog):
     (tmp_path / "misa" / "seed-2" / "metrics.json").unlink()
     write_report([tmp_path / "misa"], tmp_path / "page.html", figures=["attention"])
     assert caplog.text.count("not finished and left out are seed 2") == 1
+
+
+def test_metrics_that_are_not_those_of_the_predictions_are_refused(runs, tmp_path):
+    shutil.copytree(runs / "misa", tmp_path / "misa")
+    (tmp_path / "misa" / "seed-2" / "metrics.json").write_text('{"mae": 0.1, "acc7": 0.9}')
+    with pytest.raises(
+        ValueError, match=r"seed-2/metrics\.json does not belong to predictions\.csv.*Received: mae=0\.1"
+    ):
+        write_report([tmp_path / "misa"], tmp_path / "page.html", figures=["attention"])
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_tables_of_others_have_a_place(runs, tmp_path):

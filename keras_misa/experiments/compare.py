@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_misa.experiments.dialects import MMSA_NAMES, check_dialect
 from keras_misa.experiments.paired_predictions import pair_predictions
+from keras_misa.experiments.recorded_metrics import check_recorded_metrics
 from keras_misa.experiments.report import split_title
 from keras_misa.experiments.result_cells import (
     LOWER_IS_BETTER,
@@ -86,8 +87,8 @@ def compare(*paths, against=(), dialect="paper", resample="utterances", samples=
 
     Raises:
         FileNotFoundError: If a path holds no finished run.
-        ValueError: If runs of a dataset were tested on other utterances, a run is there twice, baselines are of other
-            data, or an argument is unknown.
+        ValueError: If a run's metrics are not those of its predictions, runs of a dataset were tested on other
+            utterances, a run is there twice, baselines are of other data, or an argument is unknown.
 
     Example:
         ```python
@@ -167,6 +168,8 @@ class _Rows:
         self.dialect = dialect
         self.config = groups[0].config
         self.paired = pair_predictions(groups)
+        for group in groups:
+            check_recorded_metrics(group)
         self.metrics = [self._metrics(place) for place in range(len(groups))]
 
     def _metrics(self, place):

@@ -69,7 +69,7 @@ class RunGroup:
 
     def metrics(self):
         """Dict, name of a metric → array of its values on the test split, one a run."""
-        read = [_read_metrics(run / "metrics.json") for run in self.runs]
+        read = [read_metrics(run) for run in self.runs]
         if len({frozenset(metrics) for metrics in read}) > 1:
             names = {str(run): sorted(metrics) for run, metrics in zip(self.runs, read, strict=True)}
             raise ValueError(f"Expected runs with the same metrics. Received: {names}")
@@ -270,7 +270,9 @@ def _check_same_settings(runs):
         known[place] = run, config
 
 
-def _read_metrics(path):
+def read_metrics(run):
+    """A run's `metrics.json`: dict, name → number, or `None` where it has no value."""
+    path = run / "metrics.json"
     metrics = read_json(path)
     is_object = isinstance(metrics, dict) and metrics
     if not is_object or not all(isinstance(value, (int, float, type(None))) for value in metrics.values()):

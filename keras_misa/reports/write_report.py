@@ -11,6 +11,7 @@ import numpy as np
 from keras_misa._files import write_text
 from keras_misa.experiments.compare import compare
 from keras_misa.experiments.load_run import read_run
+from keras_misa.experiments.recorded_metrics import MetricsMismatch, check_recorded_metrics
 from keras_misa.experiments.report import HEADINGS, dataset_title
 from keras_misa.experiments.result_cells import format_metric
 from keras_misa.experiments.result_table import ResultTable
@@ -59,7 +60,8 @@ def write_report(
 
     Raises:
         FileNotFoundError: If there is no finished run.
-        ValueError: If a figure is unknown, or `out` is not a `.html` file.
+        ValueError: If a figure is unknown, a run's metrics are not those of its predictions, or `out` is not a `.html`
+            file.
 
     Example:
         ```python
@@ -70,6 +72,13 @@ def write_report(
     if out.is_dir() or out.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"A report is an HTML file, .html. Received: out={str(out)!r}")
     groups = find_named_groups(runs)
+    for group in groups:
+        try:
+            check_recorded_metrics(group)
+        except MetricsMismatch:
+            raise
+        except (ValueError, OSError):
+            pass  # Files that are damaged or not there: the figures and the comparison that need them tell it.
     written = {group.name: [read_run(run)[1] for run in group.runs] for group in groups}
     drawings = list(make_drawings(groups, figures, split, without, manual_dir, data_dir))
     datasets = list(dict.fromkeys(dataset_title(group.config["dataset"]) for group in groups))
