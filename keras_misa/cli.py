@@ -261,7 +261,9 @@ def _add_picture_commands(commands):
         parser.add_argument("--figures", type=_names, metavar="NAMES", help="comma-separated (default: all)")
         parser.add_argument("--split", default="test", choices=("train", "validation", "test"), help="default test")
         parser.add_argument(
-            "--without", metavar="RUN", help="a model trained without regularisers, to show beside the representations"
+            "--without",
+            metavar="RUN",
+            help="a MISA of the same data without regularisers, to show beside the representations",
         )
         _add_data_arguments(parser)
 

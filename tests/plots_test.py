@@ -1,6 +1,7 @@
 """Figures: that they show the numbers, in their order, and that what is left out is told."""
 
 import csv
+import json
 import shutil
 import sys
 import xml.etree.ElementTree
@@ -17,6 +18,7 @@ from keras_misa.cli import main
 from keras_misa.layers import MeanEncoder, UtteranceEncoder
 from keras_misa.metrics import SentimentClassAccuracy
 from keras_misa.models import MISABackbone, MISAClassifier, MISARegressor
+from keras_misa.reports import write_report
 
 MODALITIES = ("text", "visual", "acoustic")
 TOKENS = [(subspace, modality) for subspace in ("shared", "private") for modality in MODALITIES]
@@ -293,13 +295,14 @@ def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("plots")
     arguments = ["--dataset", "synthetic_subspaces/small", "--data-dir", str(root / "data"), "--epochs", "1"]
     arguments += ["--hidden-dim", "4", "--modalities", "visual,acoustic", "--averaged", "visual,acoustic"]
-    arguments += ["--output", str(root / "run"), "--quiet"]
-    assert main(["train", *arguments]) == 0
+    weights = ["--similarity-weight", "0", "--difference-weight", "0", "--reconstruction-weight", "0"]
+    assert main(["train", *arguments, "--output", str(root / "run"), "--quiet"]) == 0
+    assert main(["train", *arguments, *weights, "--output", str(root / "plain"), "--quiet"]) == 0
     return root
 
 
 def test_figures_of_a_trained_run(trained, capsys):
-    assert main(["plot", str(trained / "run"), "--without", str(trained / "run")]) == 0
+    assert main(["plot", str(trained / "run"), "--without", str(trained / "plain")]) == 0
     files = {path.name for path in (trained / "run" / "figures").iterdir()}
     assert files == {f"{name}.{kind}" for name in PAPER for kind in ("png", "svg")}
     assert capsys.readouterr().out.count("figures/") == 2 * len(PAPER)
@@ -390,6 +393,67 @@ def test_user_errors(trained, tmp_path, capsys):
     ):
         assert main(["plot", *arguments]) == 2
         assert message in capsys.readouterr().err
+
+
+NO_WEIGHT = {"similarity_weight": 0, "difference_weight": 0, "reconstruction_weight": 0}
+MISA_WITHOUT = r"`without` must be a MISA that was trained without regularisers"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, MISA_WITHOUT + ".*Received: .*other with similarity_weight=1, difference_weight=0.3, reconstruction_"),
+        ({**NO_WEIGHT, "difference_weight": 0.25}, r"Received: .*other with difference_weight=0\.25$"),
+        ({"subspaces": ["shared"], **NO_WEIGHT, "similarity_weight": 2}, "other with similarity_weight=2$"),
+        (
+            {**NO_WEIGHT, "dataset": "cmu_mosei"},
+            r"data of the models .*cmu_mosi.* of .*run\. Received: cmu_mosei, .*other",
+        ),
+        ({**NO_WEIGHT, "label": "happy"}, r"cmu_mosi, label, scores of .*run\. Received: cmu_mosi, happy, .*other"),
+        ({**NO_WEIGHT, "split_by": "video:0.5,0.2,0.3"}, r"Received: cmu_mosi, label, video:0\.5,0\.2,0\.3, .*other"),
+        ({**NO_WEIGHT, "metrics": "sentiment"}, "Received: cmu_mosi, label, sentiment of .*other"),
+    ],
+)
+def test_without_is_a_model_of_the_same_data_without_regularisers(tmp_path, settings, message):
+    dims, common = {"visual": 3, "acoustic": 2}, {"dataset": "cmu_mosi", "metrics": "scores"}
+    common |= {"similarity_weight": 1.0, "difference_weight": 0.3, "reconstruction_weight": 1.0}
+    write_run(tmp_path / "run", dims, **common)
+    write_run(tmp_path / "other", dims, **{**common, **settings})
+    for name in ("run", "other"):
+        write_results(tmp_path / name, [1.0, -2.0], [0.5, 0.1])
+    with pytest.raises(ValueError, match=message):
+        plots.draw_figures([tmp_path / "run"], tmp_path / "out", without=tmp_path / "other")
+    with pytest.raises(ValueError, match=message):
+        write_report([tmp_path / "run"], tmp_path / "page.html", without=tmp_path / "other")
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_without_is_no_baseline(trained, tmp_path):
+    shutil.copytree(trained / "plain", tmp_path / "lmf")
+    config = tmp_path / "lmf" / "config.json"
+    written = json.loads(config.read_text())
+    written["settings"]["model"] = "lmf"
+    config.write_text(json.dumps(written))
+    with pytest.raises(ValueError, match=MISA_WITHOUT + r"\. Received: .*lmf, whose model is LMF"):
+        plots.draw_figures([trained / "run"], tmp_path / "out", without=tmp_path / "lmf")
+
+
+def test_base_has_no_regularisers_whatever_their_weights(trained, tmp_path):
+    """Its settings have weights, and nothing that they could weigh; but its vectors are others, which is told."""
+    settings = json.loads((trained / "run" / "config.json").read_text())["settings"]
+    assert settings["similarity_weight"] > 0
+    write_run(
+        tmp_path / "base", {"visual": 47, "acoustic": 74}, **{**settings, "subspaces": [], "learning_rate_decay": None}
+    )
+    _, skipped = plots.draw_figures([trained / "run"], tmp_path / "out", ["representations"], without=tmp_path / "base")
+    assert not skipped
+    shown = svg_texts(tmp_path / "out" / "representations.svg")
+    assert {"with regularisation", "without regularisation", "projected"} <= set(shown)
+    caption = (tmp_path / "out" / "representations.svg").read_text()
+    assert "with regularisation: shared and private; without regularisation: projected." in caption
+    plots.draw_figures([tmp_path / "base"], tmp_path / "out", ["representations"], without=trained / "plain")
+    assert "with regularisation" not in svg_texts(tmp_path / "out" / "representations.svg")
 
 
 def test_predictions_of_several_scores(tmp_path):

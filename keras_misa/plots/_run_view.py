@@ -45,6 +45,11 @@ class RunView:
         return load_run_model(self.run)
 
     @functools.cached_property
+    def regularisers(self):
+        """Dict, name → weight, of those that the model has: a setting says nothing where its vectors are not made."""
+        return {penalty.name: penalty.weight for penalty in self.model.penalties}
+
+    @functools.cached_property
     def _located(self):
         return find_data(self.run, **self._places)
 

@@ -59,7 +59,7 @@ def write_report(
 
     Raises:
         FileNotFoundError: If there is no finished run.
-        ValueError: If a figure is unknown, or `out` is not a `.html` file.
+        ValueError: If a figure is unknown, `without` is not what it must be, or `out` is not a `.html` file.
 
     Example:
         ```python
