@@ -157,8 +157,12 @@ def _topology(group, view):
 
 
 def _regularisers(groups, views):
-    histories = {group.name: group.histories() for group in groups}
-    histories = {name: of_seeds for name, of_seeds in histories.items() if set(LOSSES) & set(of_seeds[0])}
+    losses = {group.name: [loss for loss in LOSSES if loss in views[group.name].regularisers] for group in groups}
+    histories = {
+        group.name: group.histories([prefix + loss for loss in losses[group.name] for prefix in ("", "val_")])
+        for group in groups
+        if losses[group.name]
+    }
     if not histories:
         raise ValueError("no regularisation loss is in use")
     datasets = dict.fromkeys(dataset_title(views[name].config["dataset"]) for name in histories)
@@ -205,6 +209,12 @@ def _attention(group, view):
     seen = [view]
     if view.split == "test":
         seen += [view.of(run) for run in group.runs[1:]]
+    for of_run in seen:
+        if of_run.attention[1] != view.attention[1]:
+            raise ValueError(
+                f"{of_run.run}: expected the attention of {view.run}'s vectors in their order, {view.attention[1]}. "
+                f"Received: {of_run.attention[1]}"
+            )
     attention = np.mean([of_run.attention[0] for of_run in seen], axis=0)
     title = view.title
     if len(seen) > 1:
