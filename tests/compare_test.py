@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error
 
 from keras_misa._files import write_csv
 from keras_misa.cli import main
-from keras_misa.experiments import compare, holm, make_config, paired_bootstrap
+from keras_misa.experiments import compare, find_run_groups, holm, make_config, paired_bootstrap
 from keras_misa.experiments.published_results import TABLE_1, TABLE_3
 from keras_misa.experiments.result_table import ResultTable
 from keras_misa.experiments.task_metrics import compute_metrics
@@ -522,7 +522,9 @@ def test_the_same_run_twice_is_one_row(runs):
 def test_wrong_arguments(runs, tmp_path):
     for arguments, message in (
         ({"resample": "speakers"}, r"`resample` must be one of .*Received: resample='speakers'"),
-        ({"samples": -1}, r"`samples` must be 0, or 40 or more\. Received: samples=-1"),
+        ({"samples": -1}, r"`samples` must be 0, or from 40 to 1,000,000\. Received: samples=-1$"),
+        ({"samples": 39}, "Received: samples=39$"),
+        ({"samples": 10**14}, "from 40 to 1,000,000. Received: samples=100,000,000,000,000$"),
         ({"dialect": "cmu"}, r"`dialect` must be one of .*Received: dialect='cmu'"),
     ):
         with pytest.raises(ValueError, match=message):
