@@ -500,6 +500,16 @@ def test_where_tables_are_written(runs, tmp_path, capsys):
     assert {path.name for path in tmp_path.iterdir()} == {"table.md", "table.csv", "table.tex"}
     assert main(["compare", str(runs / "good"), "--out", f"{tmp_path}/"]) == 2
     assert "a folder" in capsys.readouterr().err
+    for command in ("compare", "missing"):
+        assert main([command, str(runs / "good"), "--out", ""]) == 2
+        assert "Received: --out '', no name" in capsys.readouterr().err
+
+
+def test_what_is_missing_replaces_no_file_without_being_told(runs, tmp_path, capsys):
+    (tmp_path / "table.csv").write_text("mine")
+    assert main(["missing", str(runs / "good"), "--out", str(tmp_path / "table.md")]) == 2
+    assert "--force replaces them" in capsys.readouterr().err
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"table.csv": "mine"}
 
 
 def test_folder_of_models_gets_advice(runs):
@@ -563,6 +573,32 @@ def test_command_prints_and_writes(runs, tmp_path, capsys):
     assert main(arguments) == 2
     assert "--force replaces them" in capsys.readouterr().err
     assert main([*arguments, "--force"]) == 0
+
+
+def test_tables_of_tests_that_were_not_made_again_are_removed(runs, tmp_path, capsys):
+    good, bad, base = str(runs / "good"), str(runs / "bad"), str(tmp_path / "mosi")
+    (tmp_path / "mosi-tests.txt").write_text("not a table")
+    assert main(["compare", good, "--against", bad, "--bootstrap", "50", "--out", base]) == 0
+    tests = {f"mosi-tests.{suffix}" for suffix in ("md", "csv", "tex")}
+    for suffix in ("md", "csv", "tex"):
+        (tmp_path / f"mosi.{suffix}").unlink()
+    assert main(["compare", good, "--out", base]) == 2  # the tests alone are in the way
+    assert "mosi-tests.md" in capsys.readouterr().err
+    assert tests < {path.name for path in tmp_path.iterdir()}
+    assert main(["compare", good, "--out", base, "--force"]) == 0
+    [told] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Removed")]
+    assert all(name in told for name in tests)
+    left = {"mosi.md", "mosi.csv", "mosi.tex", "mosi-tests.txt"}
+    assert {path.name for path in tmp_path.iterdir()} == left
+    assert main(["compare", good, "--out", base, "--force"]) == 0
+    assert "Removed" not in capsys.readouterr().out
+
+
+def test_a_single_baseline_is_a_path_of_any_kind(runs):
+    [group] = find_run_groups(runs / "bad")
+    expected = compare(runs / "good", against=[str(runs / "bad")], samples=0)
+    for against in (runs / "bad", str(runs / "bad"), group):
+        assert compare(runs / "good", against=against, samples=0)[0].tests.rows == expected[0].tests.rows
 
 
 @pytest.mark.parametrize("repeated", [False, True])

@@ -57,6 +57,10 @@ class Comparison:
         """Dict, path without suffix → table, where `path` is that of the results."""
         return {f"{path}": self.results} | ({f"{path}-tests": self.tests} if self.tests else {})
 
+    def places(self, path):
+        """The files of `tables(path)`, with those of the tests though there be none."""
+        return [*ResultTable.paths(path), *ResultTable.paths(f"{path}-tests")]
+
 
 def compare(*paths, against=(), dialect="paper", resample="utterances", samples=10000, seed=0):
     """Put runs into a table, above the rows that the paper has printed, and test their differences.
