@@ -239,6 +239,17 @@ def test_mmsa_has_its_names_percentages_and_deviation(runs):
     assert "population" in comparison.results.caption
 
 
+def test_units_of_the_tests_are_told_where_the_results_have_others(runs):
+    said = "differences of MAE in the labels' units and of Corr as it is, not times 100"
+    for dialect, samples, is_said in (("mmsa", 50, True), ("mmsa", 0, False), ("sdk", 50, False), ("paper", 50, False)):
+        [comparison] = compare(runs / "good", against=[runs / "bad"], dialect=dialect, samples=samples)
+        assert (said in comparison.tests.caption) == is_said
+        if samples:
+            y, good = sentiment(0.3)
+            difference = mean_absolute_error(y, good) - mean_absolute_error(y, sentiment(4.0)[1])
+            assert pairs_of(comparison)["good − bad", "MAE"]["first − second"] == f"{difference:+.3f}"
+
+
 def test_sdk_has_another_acc7_and_the_paper_none(tmp_path):
     y, p = np.array([1 / 3, 2.0, -1.0], "float32"), np.array([[1.0], [2.0], [0.0]], "float32")
     write_results(tmp_path / "run", y, p, **MOSI)

@@ -361,7 +361,10 @@ def _tests_table(rows, tests, resample, samples):
             cells += [f"[{low}, {high}]", "-", "bootstrap", "-", "-"]
         table.append(cells)
     headings = ["models", "measure", "first − second", "95 % interval", "right alone", "test", "p", "p (Holm)"]
-    return ResultTable(f"Tests: {_data_caption(rows)}", headings, table, _test_notes(rows, tests, resample, samples))
+    caption = f"Tests: {_data_caption(rows)}"
+    if rows.dialect == "mmsa" and any("low" in test for test in tests):
+        caption += "; differences of MAE in the labels' units and of Corr as it is, not times 100 as MMSA has them"
+    return ResultTable(caption, headings, table, _test_notes(rows, tests, resample, samples))
 
 
 def _discordant(each):
