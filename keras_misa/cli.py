@@ -137,6 +137,7 @@ def _make_parser():
         "--rates", type=_rates, metavar="R,…", help="chances of a modality to be missing (default 0.1,0.3,0.5,0.7)"
     )
     missing.add_argument("--out", metavar="BASE", help="also write BASE.md, BASE.csv and BASE.tex")
+    missing.add_argument("--force", action="store_true", help="replace these files if they exist")
     _add_data_arguments(missing)
 
     _add_tune_command(commands)
@@ -233,7 +234,11 @@ def _add_compare_command(commands):
     compare.add_argument(
         "--out", metavar="BASE", help="write the tables as BASE.md, .csv and .tex, the tests as BASE-tests.*"
     )
-    compare.add_argument("--force", action="store_true", help="replace these files if they exist")
+    compare.add_argument(
+        "--force",
+        action="store_true",
+        help="replace these files if they exist; where there are no tests this time, BASE-tests.* are removed",
+    )
 
 
 def _add_picture_commands(commands):
@@ -261,7 +266,9 @@ def _add_picture_commands(commands):
         parser.add_argument("--figures", type=_names, metavar="NAMES", help="comma-separated (default: all)")
         parser.add_argument("--split", default="test", choices=("train", "validation", "test"), help="default test")
         parser.add_argument(
-            "--without", metavar="RUN", help="a model trained without regularisers, to show beside the representations"
+            "--without",
+            metavar="RUN",
+            help="a MISA of the same data without regularisers, to show beside the representations",
         )
         _add_data_arguments(parser)
 
@@ -612,16 +619,20 @@ def _ablate(quiet, seeds, folds, workers, **settings):
     ablate(quiet=quiet, seeds=seeds, folds=folds, workers=workers, **settings)
 
 
-def _missing(runs, rates, out, **settings):
+def _missing(runs, rates, out, force, **settings):
     settings |= {"rates": rates} if rates else {}
     prepare_libraries()
     from keras_misa._console import make_console
     from keras_misa.experiments import find_run_groups, missing_modalities
+    from keras_misa.experiments.result_table import ResultTable
 
+    base = _table_path(out)
+    if base:  # the evaluation takes a while
+        _check_free(ResultTable.paths(base), out, force)
     table = missing_modalities(find_run_groups(*runs), **settings)
     make_console().print(table.to_rich())
-    for path in table.write(_table_path(out)) if out else ():
-        print(path)
+    if base:
+        _write_tables({base: table}, ResultTable.paths(base))
 
 
 def _read_preset(path):
@@ -654,17 +665,15 @@ def _compare(runs, out, force, **settings):
     from keras_misa._console import make_console
     from keras_misa.experiments import compare
 
-    out = out and _table_path(out)
+    base = _table_path(out)
     comparisons = compare(*runs, **settings)
-    tables = {}
+    tables, places = {}, []
     for comparison in comparisons:
-        suffix = f"-{comparison.name}" if len(comparisons) > 1 else ""
-        tables |= comparison.tables(f"{out}{suffix}")
-    if out:
-        existing = [str(path) for name, table in tables.items() for path in table.paths(name) if path.exists()]
-        if existing and not force:
-            raise FileExistsError(f"The files exist; --force replaces them. Received: --out {out}: {existing}")
-    written = [str(path) for name, table in tables.items() for path in table.write(name)] if out else []
+        path = f"{base}-{comparison.name}" if len(comparisons) > 1 else base
+        tables |= comparison.tables(path)
+        places += comparison.places(path)
+    if base:
+        _check_free(places, out, force)
     console = make_console()
     for table in tables.values():
         if console.is_terminal:
@@ -672,17 +681,38 @@ def _compare(runs, out, force, **settings):
         else:
             print(table.to_markdown())
         print()
-    if written:
-        print(f"Written to {', '.join(written)}")
+    if base:
+        _write_tables(tables, places)
 
 
 def _table_path(out):
-    """The path of a table's files without the suffix of one of them."""
+    """The path of a table's files without the suffix of one of them; `None` stays."""
     from keras_misa.experiments.result_table import SUFFIXES
 
-    if out.endswith(("/", os.sep)) or pathlib.Path(out).is_dir():
-        raise IsADirectoryError(f"The name of files is needed, without suffix. Received: --out {out}, a folder")
+    if out is None:
+        return None
+    if not out or out.endswith(("/", os.sep)) or pathlib.Path(out).is_dir():
+        what = "a folder" if out else "no name"
+        raise IsADirectoryError(f"The name of files is needed, without suffix. Received: --out {out!r}, {what}")
     return out.removesuffix(pathlib.Path(out).suffix) if pathlib.Path(out).suffix in SUFFIXES else out
+
+
+def _check_free(places, out, force):
+    """Files that are there are replaced by `--force` alone."""
+    existing = [str(path) for path in places if path.exists()]
+    if existing and not force:
+        raise FileExistsError(f"The files exist; --force replaces them. Received: --out {out}: {existing}")
+
+
+def _write_tables(tables, places):
+    """Write tables, dict, path without suffix → `ResultTable`; what else lies at their places is of other results."""
+    written = [path for name, table in tables.items() for path in table.write(name)]
+    print(f"Written to {', '.join(map(str, written))}")
+    stale = [path for path in places if path not in written and path.exists()]
+    for path in stale:
+        path.unlink()
+    if stale:
+        print(f"Removed, of other results: {', '.join(map(str, stale))}")
 
 
 def _plot(**settings):

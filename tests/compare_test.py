@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error
 
 from keras_misa._files import write_csv
 from keras_misa.cli import main
-from keras_misa.experiments import compare, holm, make_config, paired_bootstrap
+from keras_misa.experiments import compare, find_run_groups, holm, make_config, paired_bootstrap
 from keras_misa.experiments.published_results import TABLE_1, TABLE_3
 from keras_misa.experiments.result_table import ResultTable
 from keras_misa.experiments.task_metrics import compute_metrics
@@ -238,6 +238,17 @@ def test_mmsa_has_its_names_percentages_and_deviation(runs):
     ]
     assert (misa["MAE ↓"], delta["MAE ↓"], delta["Non0_acc_2 ↑"]) == ("78.3", "↓ 7.7", "↑ 0.4")
     assert "population" in comparison.results.caption
+
+
+def test_units_of_the_tests_are_told_where_the_results_have_others(runs):
+    said = "differences of MAE in the labels' units and of Corr as it is, not times 100"
+    for dialect, samples, is_said in (("mmsa", 50, True), ("mmsa", 0, False), ("sdk", 50, False), ("paper", 50, False)):
+        [comparison] = compare(runs / "good", against=[runs / "bad"], dialect=dialect, samples=samples)
+        assert (said in comparison.tests.caption) == is_said
+        if samples:
+            y, good = sentiment(0.3)
+            difference = mean_absolute_error(y, good) - mean_absolute_error(y, sentiment(4.0)[1])
+            assert pairs_of(comparison)["good − bad", "MAE"]["first − second"] == f"{difference:+.3f}"
 
 
 def test_sdk_has_another_acc7_and_the_paper_none(tmp_path):
@@ -517,6 +528,16 @@ def test_where_tables_are_written(runs, tmp_path, capsys):
     assert {path.name for path in tmp_path.iterdir()} == {"table.md", "table.csv", "table.tex"}
     assert main(["compare", str(runs / "good"), "--out", f"{tmp_path}/"]) == 2
     assert "a folder" in capsys.readouterr().err
+    for command in ("compare", "missing"):
+        assert main([command, str(runs / "good"), "--out", ""]) == 2
+        assert "Received: --out '', no name" in capsys.readouterr().err
+
+
+def test_what_is_missing_replaces_no_file_without_being_told(runs, tmp_path, capsys):
+    (tmp_path / "table.csv").write_text("mine")
+    assert main(["missing", str(runs / "good"), "--out", str(tmp_path / "table.md")]) == 2
+    assert "--force replaces them" in capsys.readouterr().err
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"table.csv": "mine"}
 
 
 def test_folder_of_models_gets_advice(runs):
@@ -539,7 +560,9 @@ def test_the_same_run_twice_is_one_row(runs):
 def test_wrong_arguments(runs, tmp_path):
     for arguments, message in (
         ({"resample": "speakers"}, r"`resample` must be one of .*Received: resample='speakers'"),
-        ({"samples": -1}, r"`samples` must be 0, or 40 or more\. Received: samples=-1"),
+        ({"samples": -1}, r"`samples` must be 0, or from 40 to 1,000,000\. Received: samples=-1$"),
+        ({"samples": 39}, "Received: samples=39$"),
+        ({"samples": 10**14}, "from 40 to 1,000,000. Received: samples=100,000,000,000,000$"),
         ({"dialect": "cmu"}, r"`dialect` must be one of .*Received: dialect='cmu'"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -578,6 +601,32 @@ def test_command_prints_and_writes(runs, tmp_path, capsys):
     assert main(arguments) == 2
     assert "--force replaces them" in capsys.readouterr().err
     assert main([*arguments, "--force"]) == 0
+
+
+def test_tables_of_tests_that_were_not_made_again_are_removed(runs, tmp_path, capsys):
+    good, bad, base = str(runs / "good"), str(runs / "bad"), str(tmp_path / "mosi")
+    (tmp_path / "mosi-tests.txt").write_text("not a table")
+    assert main(["compare", good, "--against", bad, "--bootstrap", "50", "--out", base]) == 0
+    tests = {f"mosi-tests.{suffix}" for suffix in ("md", "csv", "tex")}
+    for suffix in ("md", "csv", "tex"):
+        (tmp_path / f"mosi.{suffix}").unlink()
+    assert main(["compare", good, "--out", base]) == 2  # the tests alone are in the way
+    assert "mosi-tests.md" in capsys.readouterr().err
+    assert tests < {path.name for path in tmp_path.iterdir()}
+    assert main(["compare", good, "--out", base, "--force"]) == 0
+    [told] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Removed")]
+    assert all(name in told for name in tests)
+    left = {"mosi.md", "mosi.csv", "mosi.tex", "mosi-tests.txt"}
+    assert {path.name for path in tmp_path.iterdir()} == left
+    assert main(["compare", good, "--out", base, "--force"]) == 0
+    assert "Removed" not in capsys.readouterr().out
+
+
+def test_a_single_baseline_is_a_path_of_any_kind(runs):
+    [group] = find_run_groups(runs / "bad")
+    expected = compare(runs / "good", against=[str(runs / "bad")], samples=0)
+    for against in (runs / "bad", str(runs / "bad"), group):
+        assert compare(runs / "good", against=against, samples=0)[0].tests.rows == expected[0].tests.rows
 
 
 @pytest.mark.parametrize("repeated", [False, True])

@@ -1,6 +1,9 @@
 """Figures: that they show the numbers, in their order, and that what is left out is told."""
 
 import csv
+import io
+import json
+import re
 import shutil
 import sys
 import xml.etree.ElementTree
@@ -14,9 +17,11 @@ from small_runs import write_results, write_run
 
 from keras_misa import plots
 from keras_misa.cli import main
+from keras_misa.experiments import compare
 from keras_misa.layers import MeanEncoder, UtteranceEncoder
 from keras_misa.metrics import SentimentClassAccuracy
 from keras_misa.models import MISABackbone, MISAClassifier, MISARegressor
+from keras_misa.reports import write_report
 
 MODALITIES = ("text", "visual", "acoustic")
 TOKENS = [(subspace, modality) for subspace in ("shared", "private") for modality in MODALITIES]
@@ -293,13 +298,14 @@ def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("plots")
     arguments = ["--dataset", "synthetic_subspaces/small", "--data-dir", str(root / "data"), "--epochs", "1"]
     arguments += ["--hidden-dim", "4", "--modalities", "visual,acoustic", "--averaged", "visual,acoustic"]
-    arguments += ["--output", str(root / "run"), "--quiet"]
-    assert main(["train", *arguments]) == 0
+    weights = ["--similarity-weight", "0", "--difference-weight", "0", "--reconstruction-weight", "0"]
+    assert main(["train", *arguments, "--output", str(root / "run"), "--quiet"]) == 0
+    assert main(["train", *arguments, *weights, "--output", str(root / "plain"), "--quiet"]) == 0
     return root
 
 
 def test_figures_of_a_trained_run(trained, capsys):
-    assert main(["plot", str(trained / "run"), "--without", str(trained / "run")]) == 0
+    assert main(["plot", str(trained / "run"), "--without", str(trained / "plain")]) == 0
     files = {path.name for path in (trained / "run" / "figures").iterdir()}
     assert files == {f"{name}.{kind}" for name in PAPER for kind in ("png", "svg")}
     assert capsys.readouterr().out.count("figures/") == 2 * len(PAPER)
@@ -390,6 +396,231 @@ def test_user_errors(trained, tmp_path, capsys):
     ):
         assert main(["plot", *arguments]) == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Runs whose files are whole, of scores and of classes."""
+    root = tmp_path_factory.mktemp("whole")
+    common = {"dataset": "cmu_mosi", "metrics": "sentiment", "similarity_weight": 1.0, "reconstruction_weight": 1.0}
+    for name, classes in (("scores", None), ("classes", ["a", "b"])):
+        write_run(root / name, {"visual": 3, "acoustic": 2}, classes, **common)
+        labels, predictions = (["a", "b"], ["b", "b"]) if classes else ([1.0, -2.0], [0.5, 0.125])
+        write_results(root / name, labels, predictions, classes)
+    return root
+
+
+def replace_cell(text, row, column, cell):
+    rows = list(csv.DictReader(io.StringIO(text)))
+    rows[row - 1][column] = cell
+    return table_text(rows)
+
+
+def without_column(text, column):
+    rows = list(csv.DictReader(io.StringIO(text)))
+    return table_text([{name: cell for name, cell in row.items() if name != column} for row in rows])
+
+
+def table_text(rows):
+    return "\n".join([",".join(rows[0]), *(",".join(row.values()) for row in rows)]) + "\n"
+
+
+FINITE = "expected a finite number as "
+DAMAGED_PREDICTIONS = [
+    (lambda text: replace_cell(text, 2, "prediction", "abc"), FINITE + "prediction.*Received: 'abc' in row 2, id1"),
+    (lambda text: replace_cell(text, 1, "label", "nan"), FINITE + "label.*Received: 'nan' in row 1, id0"),
+    (lambda text: replace_cell(text, 1, "prediction", "-inf"), FINITE + "prediction.*Received: '-inf' in row 1, id0"),
+    (lambda text: replace_cell(text, 1, "prediction", "1e60"), FINITE + "prediction.*Received: '1e60' in row 1, id0"),
+    (lambda text: replace_cell(text, 1, "prediction", ""), FINITE + "prediction.*Received: '' in row 1, id0"),
+    (lambda text: without_column(text, "prediction"), r"expected columns .*'prediction'.*Received: columns \['segment"),
+    (lambda text: "", "expected columns .*Received: no row"),
+    (lambda text: text + '"' + 200000 * "x", "expected a CSV file in UTF-8. Received: field larger"),
+    (lambda text: text + text.splitlines()[1] + "\n", "Received: 3 rows of 2 utterances"),
+]
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGED_PREDICTIONS)
+def test_damaged_predictions_are_not_drawn_and_not_compared(whole, tmp_path, damage, message):
+    run = shutil.copytree(whole / "scores", tmp_path / "run")
+    path = run / "predictions.csv"
+    path.write_text(damage(path.read_text()))
+    figures = ["predictions", "confusion", "errors", "attention"]
+    paths, skipped = plots.draw_figures([run], tmp_path / "out", figures)
+    assert {file.stem for file in paths} == {"attention"}
+    assert set(skipped) == {"predictions", "confusion", "errors"}
+    for problem in skipped.values():
+        assert re.search(rf"run.predictions\.csv.*{message}", problem)
+    with pytest.raises(ValueError, match=re.escape(skipped["predictions"])):
+        compare(run)
+    problems = write_report([run], tmp_path / "page.html", figures=figures)
+    assert problems == {**skipped, "comparison": skipped["predictions"]}
+
+
+def test_classes_that_the_model_does_not_have_are_not_drawn(whole, tmp_path):
+    run = shutil.copytree(whole / "classes", tmp_path / "run")
+    path = run / "predictions.csv"
+    path.write_text(replace_cell(path.read_text(), 2, "prediction", "c"))
+    paths, skipped = plots.draw_figures([run], tmp_path / "out", ["confusion"])
+    assert not paths
+    assert re.search(r"predictions\.csv: expected one of \['a', 'b'\] as .*: 'c' in row 2, id1", skipped["confusion"])
+
+
+DAMAGED_HISTORIES = [
+    (lambda text: replace_cell(text, 3, "similarity", "abc"), FINITE + "similarity. Received: 'abc' in row 3$"),
+    (lambda text: replace_cell(text, 1, "val_difference", "nan"), FINITE + "val_difference. Received: 'nan' in row 1$"),
+    (lambda text: replace_cell(text, 1, "task", "x"), "expected a number as task. Received: 'x' in row 1$"),
+    (lambda text: without_column(text, "val_similarity"), r"expected columns .*'val_similarity'.*Received: columns \["),
+    (
+        lambda text: without_column(without_column(text, "similarity"), "val_similarity"),
+        r"expected columns .*'similarity'.*Received: columns \[",
+    ),
+    (lambda text: "", "expected a row for each epoch. Received: none"),
+    (lambda text: text.replace("\n2,", "\n3,"), "expected epoch 2 in row 2. Received: '3'"),
+]
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGED_HISTORIES)
+def test_damaged_histories_are_not_drawn(whole, tmp_path, damage, message):
+    run = shutil.copytree(whole / "scores", tmp_path / "run")
+    path = run / "history.csv"
+    path.write_text(damage(path.read_text()))
+    paths, skipped = plots.draw_figures([run], tmp_path / "out", ["regularisers"])
+    assert not paths
+    assert re.search(message, skipped["regularisers"])
+    assert str(path) in skipped["regularisers"]
+
+
+def test_metrics_without_a_value_are_no_damage(whole, tmp_path):
+    run = shutil.copytree(whole / "scores", tmp_path / "run")
+    path = run / "history.csv"
+    path.write_text(path.read_text().replace("task", "corr"))
+    path.write_text(replace_cell(path.read_text(), 1, "val_corr", "nan"))
+    _, skipped = plots.draw_figures([run], tmp_path / "out", ["regularisers"])
+    assert not skipped
+
+
+def change_attention(change):
+    def damage(explanation):
+        change(explanation["attention"])
+        return explanation
+
+    return damage
+
+
+FIRST, LAST = "shared visual", "private acoustic"
+DAMAGED_EXPLANATIONS = [
+    (lambda explanation: [], r"expected an object with attention.*Received: \[\]"),
+    (lambda explanation: {}, r"expected an object with attention.*Received: \{\}"),
+    (lambda explanation: {"attention": [[1.0]]}, "expected an object with attention.*Received: "),
+    (change_attention(lambda a: a.pop(LAST)), "expected attention of .*'private acoustic'.*Received: "),
+    (change_attention(lambda a: a.update({"visual": a.pop(LAST)})), r"expected attention of .*Received: .*'visual'\]"),
+    (change_attention(lambda a: a[FIRST].pop(LAST)), "attention of 'shared visual' a number for each of .*Received: "),
+    (
+        change_attention(lambda a: a.update({FIRST: 0.5})),
+        "attention of 'shared visual' a number for each.*Received: 0.5",
+    ),
+    (
+        change_attention(lambda a: a.update({FIRST: dict(reversed(a[FIRST].items()))})),
+        r"'shared visual' a number for each of .*Received: \['private acoustic'",
+    ),
+    (
+        change_attention(lambda a: a[FIRST].update({LAST: None})),
+        "'shared visual' to 'private acoustic' .*Received: None",
+    ),
+    (change_attention(lambda a: a[FIRST].update({LAST: "0.1"})), "to 'private acoustic' .*Received: '0.1'"),
+    (change_attention(lambda a: a[FIRST].update({LAST: float("nan")})), "to 'private acoustic' .*Received: nan"),
+    (change_attention(lambda a: a[FIRST].update({LAST: [0.1]})), r"to 'private acoustic' .*Received: \[0.1\]"),
+    (change_attention(lambda a: a[FIRST].update(dict.fromkeys(a, 0.5))), "'shared visual' .*up to 1. Received: 2$"),
+]
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGED_EXPLANATIONS)
+def test_damaged_attention_is_not_drawn(whole, tmp_path, damage, message):
+    for seed in (1, 2):
+        run = shutil.copytree(whole / "scores", tmp_path / "misa" / f"seed-{seed}")
+        config = json.loads((run / "config.json").read_text())
+        config["settings"]["seed"] = seed
+        (run / "config.json").write_text(json.dumps(config))
+    path = run / "explanation.json"
+    path.write_text(json.dumps(damage(json.loads(path.read_text()))))
+    paths, skipped = plots.draw_figures([tmp_path / "misa"], tmp_path / "out", ["attention"])
+    assert not paths
+    assert re.search("explanation.json is damaged: .*" + message, skipped["attention"])
+    assert str(path) in skipped["attention"]
+
+
+def test_attention_of_seeds_in_another_order_is_not_averaged(tmp_path):
+    for seed in (1, 2):
+        run = tmp_path / "misa" / f"seed-{seed}"
+        write_run(run, {"visual": 3, "acoustic": 2}, seed=seed)
+        write_results(run, [1.0, -2.0], [0.5, 0.1], seed=seed)
+    path = run / "explanation.json"
+    attention = json.loads(path.read_text())["attention"]
+    turned = {query: dict(reversed(row.items())) for query, row in reversed(attention.items())}
+    path.write_text(json.dumps({"attention": turned}))
+    _, skipped = plots.draw_figures([tmp_path / "misa"], tmp_path / "out", ["attention"])
+    assert re.search(r"seed-2: expected the attention of .*seed-1's vectors.*Received: \[\('pri", skipped["attention"])
+
+
+NO_WEIGHT = {"similarity_weight": 0, "difference_weight": 0, "reconstruction_weight": 0}
+MISA_WITHOUT = r"`without` must be a MISA that was trained without regularisers"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, MISA_WITHOUT + ".*Received: .*other with similarity_weight=1, difference_weight=0.3, reconstruction_"),
+        ({**NO_WEIGHT, "difference_weight": 0.25}, r"Received: .*other with difference_weight=0\.25$"),
+        ({"subspaces": ["shared"], **NO_WEIGHT, "similarity_weight": 2}, "other with similarity_weight=2$"),
+        (
+            {**NO_WEIGHT, "dataset": "cmu_mosei"},
+            r"data of the models .*cmu_mosi.* of .*run\. Received: cmu_mosei, .*other",
+        ),
+        ({**NO_WEIGHT, "label": "happy"}, r"cmu_mosi, label, scores of .*run\. Received: cmu_mosi, happy, .*other"),
+        ({**NO_WEIGHT, "split_by": "video:0.5,0.2,0.3"}, r"Received: cmu_mosi, label, video:0\.5,0\.2,0\.3, .*other"),
+        ({**NO_WEIGHT, "metrics": "sentiment"}, "Received: cmu_mosi, label, sentiment of .*other"),
+    ],
+)
+def test_without_is_a_model_of_the_same_data_without_regularisers(tmp_path, settings, message):
+    dims, common = {"visual": 3, "acoustic": 2}, {"dataset": "cmu_mosi", "metrics": "scores"}
+    common |= {"similarity_weight": 1.0, "difference_weight": 0.3, "reconstruction_weight": 1.0}
+    write_run(tmp_path / "run", dims, **common)
+    write_run(tmp_path / "other", dims, **{**common, **settings})
+    for name in ("run", "other"):
+        write_results(tmp_path / name, [1.0, -2.0], [0.5, 0.1])
+    with pytest.raises(ValueError, match=message):
+        plots.draw_figures([tmp_path / "run"], tmp_path / "out", without=tmp_path / "other")
+    with pytest.raises(ValueError, match=message):
+        write_report([tmp_path / "run"], tmp_path / "page.html", without=tmp_path / "other")
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_without_is_no_baseline(trained, tmp_path):
+    shutil.copytree(trained / "plain", tmp_path / "lmf")
+    config = tmp_path / "lmf" / "config.json"
+    written = json.loads(config.read_text())
+    written["settings"]["model"] = "lmf"
+    config.write_text(json.dumps(written))
+    with pytest.raises(ValueError, match=MISA_WITHOUT + r"\. Received: .*lmf, whose model is LMF"):
+        plots.draw_figures([trained / "run"], tmp_path / "out", without=tmp_path / "lmf")
+
+
+def test_base_has_no_regularisers_whatever_their_weights(trained, tmp_path):
+    """Its settings have weights, and nothing that they could weigh; but its vectors are others, which is told."""
+    settings = json.loads((trained / "run" / "config.json").read_text())["settings"]
+    assert settings["similarity_weight"] > 0
+    write_run(
+        tmp_path / "base", {"visual": 47, "acoustic": 74}, **{**settings, "subspaces": [], "learning_rate_decay": None}
+    )
+    _, skipped = plots.draw_figures([trained / "run"], tmp_path / "out", ["representations"], without=tmp_path / "base")
+    assert not skipped
+    shown = svg_texts(tmp_path / "out" / "representations.svg")
+    assert {"with regularisation", "without regularisation", "projected"} <= set(shown)
+    caption = (tmp_path / "out" / "representations.svg").read_text()
+    assert "with regularisation: shared and private; without regularisation: projected." in caption
+    plots.draw_figures([tmp_path / "base"], tmp_path / "out", ["representations"], without=trained / "plain")
+    assert "with regularisation" not in svg_texts(tmp_path / "out" / "representations.svg")
 
 
 def test_predictions_of_several_scores(tmp_path):

@@ -260,7 +260,11 @@ def test_an_ablation(source, tmp_path, capsys, monkeypatch):
 
 def test_missing_modalities(two_seeds, source, capsys, tmp_path):
     folder, _ = two_seeds
-    assert main(["missing", str(folder), "--rates", "0.5", "--out", str(tmp_path / "missing")]) == 0
+    for name in ("missing.md", "missing.csv", "missing-tests.md"):
+        (tmp_path / name).write_text("another's")
+    arguments = ["missing", str(folder), "--rates", "0.5", "--out", str(tmp_path / "missing")]
+    assert main([*arguments, "--force"]) == 0
+    assert (tmp_path / "missing-tests.md").read_text() == "another's"
     with open(tmp_path / "missing.csv", newline="", encoding="utf-8") as file:
         rows = {row.pop("modalities that are there"): row for row in csv.DictReader(file)}
     assert list(rows) == ["visual, acoustic", "visual", "acoustic", "each missing at 0.5"]

@@ -1,6 +1,7 @@
 """Runs beside each other, beside the published numbers, and whether they differ by more than chance."""
 
 import dataclasses
+import os
 import re
 
 import numpy as np
@@ -20,13 +21,14 @@ from keras_misa.experiments.result_cells import (
     result_columns,
 )
 from keras_misa.experiments.result_table import ResultTable
-from keras_misa.experiments.run_groups import data_of, find_run_groups, name_apart
+from keras_misa.experiments.run_groups import RunGroup, data_of, find_run_groups, name_apart
 from keras_misa.experiments.significance import difference_interval, holm, majority_p, mcnemar, resample_metrics
 from keras_misa.experiments.task_metrics import compute_metrics, is_classification
 
 LEVEL = 0.05
 FEW_VIDEOS = 10
 MIN_SAMPLES = 40  # the ends of a 95 % interval are the 2.5 % beyond them
+MAX_SAMPLES = 1_000_000  # minutes, and the ends have long stopped moving
 BOUNDARIES = "Acc-2 and F-Score: negative / non-negative on all utterances, then negative / positive on those not 0."
 RESAMPLES = ("utterances", "videos")
 MEASURES = {
@@ -56,6 +58,10 @@ class Comparison:
         """Dict, path without suffix → table, where `path` is that of the results."""
         return {f"{path}": self.results} | ({f"{path}-tests": self.tests} if self.tests else {})
 
+    def places(self, path):
+        """The files of `tables(path)`, with those of the tests though there be none."""
+        return [*ResultTable.paths(path), *ResultTable.paths(f"{path}-tests")]
+
 
 def compare(*paths, against=(), dialect="paper", resample="utterances", samples=10000, seed=0):
     """Put runs into a table, above the rows that the paper has printed, and test their differences.
@@ -75,11 +81,12 @@ def compare(*paths, against=(), dialect="paper", resample="utterances", samples=
 
     Args:
         *paths: runs, folders of a run with several seeds, or of an ablation; see `find_run_groups`.
-        against: paths of runs that are the baselines. Daggers and tests are against each of them, and a row Δ shows
-            what the best of the others gain, metric by metric. Without them each model is tested against each other.
+        against: paths of runs that are the baselines, or one path. Daggers and tests are against each of them, and a
+            row Δ shows what the best of the others gain, metric by metric. Without them each model is tested against
+            each other.
         dialect: of the metrics of sentiment, `"paper"`, `"sdk"` or `"mmsa"`; see `evaluate`.
         resample: what the bootstrap draws: `"utterances"`, or whole `"videos"`, whose utterances are alike.
-        samples: number of resamples; 0 leaves the bootstrap out.
+        samples: number of resamples, from 40 to 1,000,000; 0 leaves the bootstrap out.
         seed: of the resampling.
 
     Returns:
@@ -97,11 +104,13 @@ def compare(*paths, against=(), dialect="paper", resample="utterances", samples=
         comparison.tests.write("tables/tests")
         ```
     """
-    against = [against] if isinstance(against, str) else list(against)
+    against = [against] if isinstance(against, str | os.PathLike | RunGroup) else list(against)
     if resample not in RESAMPLES:
         raise ValueError(f"`resample` must be one of {RESAMPLES}. Received: resample={resample!r}")
-    if samples and samples < MIN_SAMPLES:
-        raise ValueError(f"`samples` must be 0, or {MIN_SAMPLES} or more. Received: samples={samples}")
+    if samples and not MIN_SAMPLES <= samples <= MAX_SAMPLES:
+        raise ValueError(
+            f"`samples` must be 0, or from {MIN_SAMPLES} to {MAX_SAMPLES:,}. Received: samples={samples:,}"
+        )
     if not paths and not against:
         raise ValueError("Runs are needed to compare. Received: no path")
     baselines = {group.key for group in find_run_groups(*against)}
@@ -355,7 +364,10 @@ def _tests_table(rows, tests, resample, samples):
             cells += [f"[{low}, {high}]", "-", "bootstrap", "-", "-"]
         table.append(cells)
     headings = ["models", "measure", "first − second", "95 % interval", "right alone", "test", "p", "p (Holm)"]
-    return ResultTable(f"Tests: {_data_caption(rows)}", headings, table, _test_notes(rows, tests, resample, samples))
+    caption = f"Tests: {_data_caption(rows)}"
+    if rows.dialect == "mmsa" and any("low" in test for test in tests):
+        caption += "; differences of MAE in the labels' units and of Corr as it is, not times 100 as MMSA has them"
+    return ResultTable(caption, headings, table, _test_notes(rows, tests, resample, samples))
 
 
 def _discordant(each):

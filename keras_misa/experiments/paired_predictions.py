@@ -1,11 +1,10 @@
 """Predictions of several runs for the same utterances."""
 
 import dataclasses
-import math
 
 import numpy as np
 
-from keras_misa.experiments.run_groups import read_predictions
+from keras_misa.experiments.run_files import read_predictions
 from keras_misa.experiments.task_metrics import is_classification
 
 
@@ -65,7 +64,7 @@ def pair_predictions(groups):
     for group in groups:
         of_group = []
         for runs in group.rounds():
-            rows, parts_of_it = _joined(runs, names, is_text)
+            rows, parts_of_it = _joined(runs)
             run = runs[0] if len(runs) == 1 else f"{runs[0].parent} ({', '.join(run.name for run in runs)})"
             if first is None:
                 first, order, parts = run, list(rows), parts_of_it
@@ -78,11 +77,11 @@ def pair_predictions(groups):
     return PairedPredictions(config, order, videos, labels, predictions, parts)
 
 
-def _joined(runs, names, is_text):
+def _joined(runs):
     """Dict, segment → its row, of runs that were tested on different folds, and for each run the places of its rows."""
     rows, parts, tested_in = {}, [], {}
     for run in runs:
-        of_run = _by_segment(run, names, is_text)
+        of_run = {row["segment_id"]: row for row in read_predictions(run)}
         if twice := [segment for segment in of_run if segment in tested_in]:
             raise ValueError(
                 "Each utterance is tested in one fold. "
@@ -92,37 +91,6 @@ def _joined(runs, names, is_text):
         rows.update(of_run)
         tested_in.update(dict.fromkeys(of_run, run))
     return rows, parts
-
-
-def _by_segment(run, names, is_text):
-    rows = read_predictions(run)
-    columns = {"segment_id", "video_id", *(f"{kind}{name}" for kind in ("label", "prediction") for name in names)}
-    if not rows or columns - set(rows[0]):
-        received = "no row" if not rows else f"columns {list(rows[0])}"
-        raise ValueError(
-            f"{run / 'predictions.csv'} is damaged: expected columns {sorted(columns)}. Received: {received}"
-        )
-    by_segment = {row["segment_id"]: row for row in rows}
-    if len(by_segment) < len(rows):
-        raise ValueError(
-            f"{run / 'predictions.csv'} is damaged: expected a row for each utterance. "
-            f"Received: {len(rows)} rows of {len(by_segment)} utterances"
-        )
-    for number, row in enumerate(rows, start=1) if not is_text else ():
-        for column in columns - {"segment_id", "video_id"}:
-            if not _is_finite(row[column]):
-                raise ValueError(
-                    f"{run / 'predictions.csv'}: expected a finite number as {column}. "
-                    f"Received: {row[column]!r} in row {number}, {row['segment_id']}"
-                )
-    return by_segment
-
-
-def _is_finite(text):
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def _table(rows, order, kind, names, is_text):

@@ -1,8 +1,6 @@
 """Runs that belong together: one model, trained from several seeds, or on the folds of a cross-validation."""
 
-import csv
 import dataclasses
-import io
 import logging
 import pathlib
 import re
@@ -11,6 +9,7 @@ import numpy as np
 
 from keras_misa._files import read_json
 from keras_misa.experiments.load_run import FILES, read_run
+from keras_misa.experiments.run_files import read_history, read_predictions
 from keras_misa.experiments.task_metrics import is_classification
 
 _logger = logging.getLogger(__name__)
@@ -75,18 +74,12 @@ class RunGroup:
             raise ValueError(f"Expected runs with the same metrics. Received: {names}")
         return {name: np.array([np.nan if m[name] is None else m[name] for m in read]) for name in read[0]}
 
-    def histories(self):
-        """For each run a dict, name of a column of `history.csv` → array of its values, one an epoch."""
-        histories = []
-        for run in self.runs:
-            rows = _read_csv(run / "history.csv")
-            if not rows:
-                raise ValueError(f"{run / 'history.csv'} is damaged: expected a row for each epoch. Received: none")
-            histories.append({name: np.array([float(row[name]) for row in rows]) for name in rows[0]})
-        return histories
+    def histories(self, needed=()):
+        """For each run what `read_history` gives."""
+        return [read_history(run, needed) for run in self.runs]
 
     def predictions(self):
-        """For each run its `predictions.csv`, a list of dicts of strings."""
+        """For each run what `read_predictions` gives."""
         return [read_predictions(run) for run in self.runs]
 
 
@@ -157,11 +150,6 @@ def _folder(group):
     run = group.runs[0].resolve()
     is_below = _FOLDER.fullmatch(run.name) and group.name != run.name
     return run.parent if is_below else run
-
-
-def read_predictions(run):
-    """A run's `predictions.csv`, a list of dicts of strings."""
-    return _read_csv(run / "predictions.csv")
 
 
 def data_of(config):
@@ -278,18 +266,3 @@ def read_metrics(run):
     if not is_object or not all(isinstance(value, (int, float, type(None))) for value in metrics.values()):
         raise ValueError(f"{path} is damaged: expected an object, name → number. Received: {str(metrics)[:80]}")
     return metrics
-
-
-def _read_csv(path):
-    """The rows of a file that `write_csv` wrote: a cut one is told."""
-    try:
-        text = path.read_bytes().decode("utf-8")  # with its ends of lines, for the reader
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is damaged: expected a CSV file in UTF-8. Received: {error}") from error
-    rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    for number, row in enumerate(rows, start=1):
-        if None in row or None in row.values():
-            raise ValueError(f"{path} is damaged: expected a cell for each column. Received: row {number}, {row}")
-    if rows and not text.endswith("\n"):
-        raise ValueError(f"{path} is damaged: expected whole rows. Received: a last row, {len(rows)}, that is cut off")
-    return rows

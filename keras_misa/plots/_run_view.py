@@ -5,12 +5,11 @@ import pathlib
 
 import numpy as np
 
-from keras_misa._files import read_json
 from keras_misa.experiments.evaluate import collect_examples, find_data, load_split
 from keras_misa.experiments.load_run import load_run_model, read_run
 from keras_misa.experiments.prediction_cells import class_names
 from keras_misa.experiments.report import split_title
-from keras_misa.experiments.run_groups import RunGroup
+from keras_misa.experiments.run_files import read_attention, read_predictions
 from keras_misa.experiments.task_metrics import is_classification
 
 
@@ -43,6 +42,11 @@ class RunView:
     def model(self):
         """The model."""
         return load_run_model(self.run)
+
+    @functools.cached_property
+    def regularisers(self):
+        """Dict, name → weight, of those that the model has: a setting says nothing where its vectors are not made."""
+        return {penalty.name: penalty.weight for penalty in self.model.penalties}
 
     @functools.cached_property
     def _located(self):
@@ -83,7 +87,7 @@ class RunView:
         Of the test split it stands in the run folder; no data is needed.
         """
         if self.split == "test" and (self.run / "predictions.csv").exists():
-            return self._read_outcome(RunGroup("", (self.run,)).predictions()[0])
+            return self._read_outcome(read_predictions(self.run))
         predicted, true = self.model.predict(self.batches, verbose=0), np.asarray(self.examples["label"])
         if self.is_classes:
             return true.astype(int), predicted.argmax(axis=1)
@@ -112,16 +116,8 @@ class RunView:
     @functools.cached_property
     def attention(self):
         """Pair: average attention `(tokens, tokens)`, and the tokens' names. Of the test split no data is needed."""
-        path = self.run / "explanation.json"
-        if self.split == "test" and path.exists() and (attention := read_json(path).get("attention")):
-            try:
-                return np.array([list(row.values()) for row in attention.values()], float), _token_names(attention)
-            except (AttributeError, ValueError, TypeError) as error:
-                raise ValueError(f"{path} is damaged: expected the attention, name → name → number.") from error
+        if self.split == "test" and (self.run / "explanation.json").exists():
+            return read_attention(self.run)
         if not hasattr(self.model, "token_names"):
             raise ValueError(f"the model, a {type(self.model).__name__}, has no attention")
         return self.explained["attention"].mean(axis=(0, 1)), [tuple(name) for name in self.model.token_names]
-
-
-def _token_names(attention):
-    return [tuple(name.split(" ", 1)) for name in attention]

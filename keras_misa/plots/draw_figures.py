@@ -7,8 +7,9 @@ import typing
 
 import numpy as np
 
+from keras_misa.experiments.model_settings import MISA, TITLES
 from keras_misa.experiments.report import dataset_title, split_title
-from keras_misa.experiments.run_groups import find_run_groups, name_apart
+from keras_misa.experiments.run_groups import data_of, find_run_groups, name_apart
 from keras_misa.plots._run_view import RunView
 from keras_misa.plots._style import save_figure
 from keras_misa.plots.plot_attention import plot_attention
@@ -56,7 +57,8 @@ def draw_figures(runs, out=None, figures=None, split="test", without=None, manua
             own in it, for what shows one model.
         figures: names of those to draw, all by default.
         split: of the data, `"train"`, `"validation"` or `"test"`.
-        without: folder of a model that was trained without regularisation, to show beside the others' representations.
+        without: folder of a MISA that was trained without regularisers (weights 0, or no subspaces that have any), to
+            show beside the others' representations.
         manual_dir: where the data's files lie now, if not where they lay at training.
         data_dir: where the prepared data lies now, likewise.
 
@@ -65,7 +67,7 @@ def draw_figures(runs, out=None, figures=None, split="test", without=None, manua
 
     Raises:
         FileNotFoundError: If there is no finished run.
-        ValueError: If a figure is unknown.
+        ValueError: If a figure is unknown, or `without` has regularisers, is no MISA, or is of other data than `runs`.
 
     Example:
         ```python
@@ -90,7 +92,9 @@ def make_drawings(runs, figures=None, split="test", without=None, manual_dir=Non
     groups = find_named_groups(runs)
     beside = find_run_groups(without) if without else []
     views = {group.name: RunView(group.runs[0], split, manual_dir, data_dir) for group in groups}
-    plain_views = [RunView(group.runs[0], split, manual_dir, data_dir) for group in beside]
+    plain_views = [RunView(group.runs[0], split, manual_dir, data_dir) for group in beside[:1]]
+    for view in plain_views:
+        _check_without(view, views.values())
     for name in FIGURES:
         if figures is not None and name not in figures:
             continue
@@ -113,6 +117,29 @@ def find_named_groups(runs):
     return name_apart(find_run_groups(*runs), folder_name)
 
 
+def _check_without(view, others):
+    """Its panel says “without regularisation”, beside models of the same data: that must be true."""
+    if view.config["model"] != MISA:
+        received = f"{view.run}, whose model is {TITLES[view.config['model']]}"
+        raise ValueError(f"`without` must be a MISA that was trained without regularisers. Received: {received}")
+    if view.regularisers:
+        received = f"{view.run} with {', '.join(f'{name}_weight={w:g}' for name, w in view.regularisers.items())}"
+        raise ValueError(
+            f"`without` must be a MISA that was trained without regularisers, their weights 0. Received: {received}"
+        )
+    for other in others:
+        here, there = (data_of(of_run.config) for of_run in (view, other))
+        if here != there:
+            raise ValueError(
+                f"`without` must be of the data of the models beside it, {_data_words(there)} of {other.run}. "
+                f"Received: {_data_words(here)} of {view.run}"
+            )
+
+
+def _data_words(data):
+    return ", ".join(str(part) for part in data if part)
+
+
 def _try(name, group, draw, *args):
     try:
         return Drawing(name, group, *draw(*args))
@@ -130,8 +157,12 @@ def _topology(group, view):
 
 
 def _regularisers(groups, views):
-    histories = {group.name: group.histories() for group in groups}
-    histories = {name: of_seeds for name, of_seeds in histories.items() if set(LOSSES) & set(of_seeds[0])}
+    losses = {group.name: [loss for loss in LOSSES if loss in views[group.name].regularisers] for group in groups}
+    histories = {
+        group.name: group.histories([prefix + loss for loss in losses[group.name] for prefix in ("", "val_")])
+        for group in groups
+        if losses[group.name]
+    }
     if not histories:
         raise ValueError("no regularisation loss is in use")
     datasets = dict.fromkeys(dataset_title(views[name].config["dataset"]) for name in histories)
@@ -148,8 +179,9 @@ def _regularisers(groups, views):
 def _representations(views, plain_views):
     named = list(views.items())
     if plain_views:
-        named = [("with regularisation", view) for _, view in named] if len(named) == 1 else named
-        named += [("without regularisation", view) for view in plain_views[:1]]
+        if len(named) == 1 and named[0][1].regularisers:
+            named = [("with regularisation", named[0][1])]
+        named += [("without regularisation", view) for view in plain_views]
     planes, problems = {}, {}
     for name, view in named:
         try:
@@ -158,6 +190,7 @@ def _representations(views, plain_views):
             problems[name] = str(error)
     if not planes:
         raise ValueError("; ".join(dict.fromkeys(problems.values())))
+    of_panel = {name: " and ".join(dict.fromkeys(subspace for subspace, _ in p)) for name, p in planes.items()}
     kinds = " and ".join(dict.fromkeys(subspace for points in planes.values() for subspace, _ in points))
     counts = dict.fromkeys(str(len(plane)) for points in planes.values() for plane in points.values())
     caption = (
@@ -165,6 +198,9 @@ def _representations(views, plain_views):
         "in a plane of its own; perplexity 30 or what few vectors allow, PCA to begin with, seed 0. Distances between "
         "heaps mean little, and between panels nothing."
     )
+    if len(set(of_panel.values())) > 1:
+        shown = "; ".join(f"{name}: {vectors}" for name, vectors in of_panel.items())
+        caption += f" The models have other vectors, and differ in more than their regularisers: {shown}."
     caption += "".join(f" Left out: {name}, {problem}." for name, problem in problems.items())
     return plot_representations(planes, "; ".join(dict.fromkeys(view.title for _, view in named))), caption
 
@@ -173,6 +209,12 @@ def _attention(group, view):
     seen = [view]
     if view.split == "test":
         seen += [view.of(run) for run in group.runs[1:]]
+    for of_run in seen:
+        if of_run.attention[1] != view.attention[1]:
+            raise ValueError(
+                f"{of_run.run}: expected the attention of {view.run}'s vectors in their order, {view.attention[1]}. "
+                f"Received: {of_run.attention[1]}"
+            )
     attention = np.mean([of_run.attention[0] for of_run in seen], axis=0)
     title = view.title
     if len(seen) > 1:

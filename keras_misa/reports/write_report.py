@@ -60,8 +60,8 @@ def write_report(
 
     Raises:
         FileNotFoundError: If there is no finished run.
-        ValueError: If a figure is unknown, a run's metrics are not those of its predictions, or `out` is not a `.html`
-            file.
+        ValueError: If a figure is unknown, `without` is not what it must be, a run's metrics are not those of its
+            predictions, or `out` is not a `.html` file.
 
     Example:
         ```python
