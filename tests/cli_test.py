@@ -241,7 +241,7 @@ WRONG = {
     "modalities": ((),),
     "patience": (-1,),
     "protocol": ("best",),
-    "seed": (-1,),
+    "seed": (-1, 99999999999),
     "similarity_weight": (-1.0, NAN),
 }
 
