@@ -244,6 +244,14 @@ def test_the_command_of_an_ablation_reads_settings_as_train_does(tmp_path, capsy
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("command", [["train"], ["train", "--seeds", "2"], ["ablate"]])
+@pytest.mark.parametrize("workers", [0, -1])
+def test_there_is_a_worker(command, workers, tmp_path, capsys):
+    assert main([*command, "--workers", str(workers), "--output", str(tmp_path / "out")]) == 2
+    assert f"`workers` must be at least 1. Received: workers={workers}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_papers_numbers_stand_beside_ours(tmp_path):
     variants = variants_of(["text", "visual", "acoustic"])
     write_run(tmp_path / "0" / "seed-0", DIMS, dataset="cmu_mosei/csd")
