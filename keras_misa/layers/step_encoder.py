@@ -71,12 +71,11 @@ class StepEncoder(keras.layers.Layer):
         """Turn the values of steps into vectors; here they are vectors already."""
         return values
 
+    def compute_output_shape(self, input_shape):
+        return shape_of_steps(input_shape, self.output_dim)
+
     def compute_output_spec(self, inputs):
-        batch, time = inputs["values"].shape[:2]
-        return {
-            "values": keras.KerasTensor((batch, time, self.output_dim), self.compute_dtype),
-            "lengths": keras.KerasTensor((batch,), "int32"),
-        }
+        return spec_of_steps(self, inputs)
 
     def get_config(self):
         return {**super().get_config(), "feature_dim": self.feature_dim}
@@ -104,3 +103,16 @@ def finish(vectors, lengths):
         "values": ops.where(real, vectors, ops.zeros_like(vectors)),
         "lengths": ops.clip(lengths, 0, ops.shape(vectors)[1]),
     }
+
+
+def shape_of_steps(input_shape, size):
+    """Shapes of what a step encoder gives."""
+    batch, time = input_shape["values"][:2]
+    return {"values": (batch, time, size), "lengths": (batch,)}
+
+
+def spec_of_steps(encoder, inputs):
+    """Symbolic tensors of what a step encoder gives."""
+    shapes = encoder.compute_output_shape({key: x.shape for key, x in inputs.items()})
+    dtypes = {"values": encoder.compute_dtype, "lengths": "int32"}
+    return {key: keras.KerasTensor(shape, dtypes[key]) for key, shape in shapes.items()}
