@@ -15,8 +15,9 @@ class StepEncoder(keras.layers.Layer):
         feature_dim: size of a vector, such as 47 for the visual features of CMU-MOSI.
 
     Call arguments:
-        inputs: dict of `values`, `(batch, time, feature_dim)`, with time at least 1, and `lengths`, `(batch,)`,
-            integers: the number of real steps of each row, which stand first.
+        inputs: dict of `values`, `(batch, time, feature_dim)`, and `lengths`, `(batch,)`, integers: the number of real
+            steps of each row, which stand first. A time of 0 counts as one step that is not real; where a graph of
+            TensorFlow does not know the time, it must be 1 or more.
 
     Returns:
         Dict of `values`, `(batch, time, feature_dim)`, and `lengths`, `(batch,)`, int32, at most `time`.
@@ -61,7 +62,7 @@ class StepEncoder(keras.layers.Layer):
             )
 
     def call(self, inputs):
-        values, lengths = inputs["values"], ops.cast(inputs["lengths"], "int32")
+        values, lengths = with_a_step(inputs["values"], ops.cast(inputs["lengths"], "int32"))
         real = is_real(values, lengths)
         real = ops.expand_dims(real, -1) if len(values.shape) == 3 else real
         vectors = self.embed(ops.where(real, values, ops.zeros_like(values)))
@@ -79,6 +80,13 @@ class StepEncoder(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "feature_dim": self.feature_dim}
+
+
+def with_a_step(values, lengths):
+    """The same, or where the time is known to be 0 one step of zeros, and no real one: recurrent layers need a step."""
+    if values.shape[1] != 0:
+        return values, lengths
+    return ops.pad(values, [(0, 0), (0, 1)] + [(0, 0)] * (len(values.shape) - 2)), ops.zeros_like(lengths)
 
 
 def is_real(values, lengths):
@@ -108,7 +116,7 @@ def finish(vectors, lengths):
 def shape_of_steps(input_shape, size):
     """Shapes of what a step encoder gives."""
     batch, time = input_shape["values"][:2]
-    return {"values": (batch, time, size), "lengths": (batch,)}
+    return {"values": (batch, 1 if time == 0 else time, size), "lengths": (batch,)}
 
 
 def spec_of_steps(encoder, inputs):

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_misa.layers._frozen import keep_frozen
-from keras_misa.layers.step_encoder import StepEncoder, is_real
+from keras_misa.layers.step_encoder import StepEncoder, is_real, with_a_step
 
 CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 
@@ -24,7 +24,8 @@ class UtteranceEncoder(keras.layers.Layer):
 
     Call arguments:
         inputs: dict of `values`, `(batch, time, feature_dim)`, and `lengths`, `(batch,)`, integers: the number of real
-            steps of each row, which stand first.
+            steps of each row, which stand first. Where a graph of TensorFlow does not know the time, it must be 1 or
+            more for GRUs.
 
     Returns:
         Tensor `(batch, 4 * units)`: final hidden states in the order first layer forward, second layer forward, first
@@ -98,7 +99,7 @@ class UtteranceEncoder(keras.layers.Layer):
                 rnn.cell.bias.stands_for = 2  # PyTorch adds two bias vectors: see `convert.reference_optimizer`
 
     def call(self, inputs, training=None):
-        values, lengths = inputs["values"], inputs["lengths"]
+        values, lengths = with_a_step(inputs["values"], inputs["lengths"])
         if keras.backend.backend() == "tensorflow" and self.cell == "lstm":
             from keras_misa import _tensorflow_lstm
 
