@@ -1,4 +1,5 @@
 import itertools
+import re
 
 import keras
 import numpy as np
@@ -321,3 +322,22 @@ class TestMeanEncoder:
     def test_a_length_beyond_the_steps_counts_those_that_are_there(self):
         inputs = {"values": np.ones((2, 3, 1), "float32"), "lengths": np.array([5, 0])}
         np.testing.assert_array_equal(to_numpy(MeanEncoder(1)(inputs)), [[1.0], [0.0]])
+
+
+@pytest.mark.parametrize(
+    ("make", "dtype", "shape", "expected"),
+    [
+        (lambda: StepEncoder(3), "float32", (3, 3), r"values of shape \(batch, time, 3\)"),
+        (lambda: StepEncoder(3), "float32", (3, 3, 4), r"values of shape \(batch, time, 3\)"),
+        (lambda: MeanEncoder(3), "float32", (3, 3), r"values of shape \(batch, time, 3\)"),
+        (lambda: UtteranceEncoder(3), "float32", (3, 3), r"values of shape \(batch, time, 3\)"),
+        (lambda: UtteranceEncoder(3), "float32", (3, 2, 2, 3), r"values of shape \(batch, time, 3\)"),
+        (lambda: WordStepEncoder(5, 3), "int32", (3, 3, 3), r"ids of shape \(batch, time\)"),
+        (lambda: WordUtteranceEncoder(5, 3), "int32", (3, 3, 3), r"ids of shape \(batch, time\)"),
+        (lambda: WordUtteranceEncoder(5, 3), "int32", (3,), r"ids of shape \(batch, time\)"),
+    ],
+)
+def test_values_of_another_rank_or_size_are_refused(make, dtype, shape, expected):
+    inputs = {"values": np.ones(shape, dtype), "lengths": np.array([3, 2, 1])}
+    with pytest.raises(ValueError, match=rf"Expected {expected}\. Received: {re.escape(str(shape))}"):
+        make()(inputs)

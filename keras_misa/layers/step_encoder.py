@@ -23,7 +23,7 @@ class StepEncoder(keras.layers.Layer):
         Dict of `values`, `(batch, time, feature_dim)`, and `lengths`, `(batch,)`, int32, at most `time`.
 
     Raises:
-        ValueError: If `feature_dim` is not positive.
+        ValueError: If `feature_dim` is not positive, or values are not `(batch, time, feature_dim)`.
 
     Example:
         >>> import numpy as np
@@ -56,10 +56,7 @@ class StepEncoder(keras.layers.Layer):
         }
 
     def build(self, input_shape):
-        if len(input_shape["values"]) == 3 and input_shape["values"][2] != self.feature_dim:
-            raise ValueError(
-                f"Expected values of shape (batch, time, {self.feature_dim}). Received: {tuple(input_shape['values'])}"
-            )
+        check_vectors(input_shape["values"], self.feature_dim)
 
     def call(self, inputs):
         values, lengths = with_a_step(inputs["values"], ops.cast(inputs["lengths"], "int32"))
@@ -80,6 +77,18 @@ class StepEncoder(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "feature_dim": self.feature_dim}
+
+
+def check_vectors(shape, size):
+    """Raise if this is not the shape of sequences of vectors of this size."""
+    if len(shape) != 3 or shape[2] != size:
+        raise ValueError(f"Expected values of shape (batch, time, {size}). Received: {tuple(shape)}")
+
+
+def check_ids(shape):
+    """Raise if this is not the shape of sequences of ids."""
+    if len(shape) != 2:
+        raise ValueError(f"Expected ids of shape (batch, time). Received: {tuple(shape)}")
 
 
 def with_a_step(values, lengths):
