@@ -39,6 +39,17 @@ def atomic_path(path):
         pathlib.Path(temporary).unlink(missing_ok=True)
 
 
+def remove_temporaries(path):
+    """Remove what processes that were killed in `atomic_path(path)` have left; nobody may be in it now.
+
+    Args:
+        path: as for `atomic_path`; its name may be a pattern of `glob`.
+    """
+    path = pathlib.Path(path)
+    for temporary in path.parent.glob(f".{path.stem}-{'[a-z0-9_]' * 8}{path.suffix}"):
+        temporary.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def removing_leftovers(folder, pattern):
     """A block that writes into folders of its own in `folder`; if it ends well, those of killed processes are removed.

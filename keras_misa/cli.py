@@ -83,9 +83,6 @@ def _make_parser():
     train.set_defaults(command=_train)
     train.add_argument("--output", metavar="DIR", help="run folder, new or empty (default: runs/<dataset>-<time>)")
     train.add_argument(
-        "--preset", metavar="FILE", help="settings to start from, such as best.json of a search; other options win"
-    )
-    train.add_argument(
         "--seeds",
         type=int,
         metavar="K",
@@ -96,20 +93,12 @@ def _make_parser():
         train, "trainings at a time, with --seeds or --folds, each with its share of the machine (default 1)"
     )
     _add_training_arguments(train)
+    _add_variant_arguments(train)
+    _add_setting_arguments(train)
     train.add_argument(
         "--model",
         choices=("misa", "tfn", "lmf", "mfm", "mfn", "mult", "ef_lstm", "lf_lstm"),
         help="misa (default), or a baseline, with its paper's hyper-parameters; see docs/baselines.md",
-    )
-    train.add_argument(
-        "--set",
-        dest="assignments",
-        type=_assignment,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help='any other setting by its name, such as a baseline\'s rank=8 or units={"text":64,"visual":16}; may be '
-        "repeated",
     )
 
     ablate = commands.add_parser(
@@ -124,6 +113,7 @@ def _make_parser():
     _add_folds_argument(ablate)
     _add_workers_argument(ablate, "trainings at a time, each with its share of the machine (default 1)")
     _add_training_arguments(ablate)
+    _add_setting_arguments(ablate)
 
     missing = commands.add_parser(
         "missing",
@@ -352,14 +342,7 @@ def _add_training_arguments(parser):
         help="compile with XLA on TensorFlow: every new length of a batch takes a compilation, so it pays on long runs",
     )
     machine.add_argument("--devices", type=int, metavar="N", help="deal out each batch to N devices (default 1)")
-    model = parser.add_argument_group("model", "the paper's variants and ablations")
-    model.add_argument("--modalities", type=_names, metavar="NAMES", help="comma-separated, such as text,visual")
-    model.add_argument(
-        "--subspaces", type=_names, metavar="NAMES", help="shared,private (default), shared (inv), none (base)"
-    )
-    model.add_argument(
-        "--fused", type=_names, metavar="NAMES", help="what is fused: private (sFusion), shared (iFusion), …"
-    )
+    model = parser.add_argument_group("model")
     model.add_argument(
         "--averaged",
         type=_names,
@@ -373,6 +356,33 @@ def _add_training_arguments(parser):
     hyperparameters = parser.add_argument_group("hyper-parameters", "defaults are the dataset's preset")
     for name, (kind, text) in HYPERPARAMETERS.items():
         hyperparameters.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=kind.__name__, help=text)
+
+
+def _add_variant_arguments(parser):
+    variant = parser.add_argument_group("variant", "the paper's, and its ablations")
+    variant.add_argument("--modalities", type=_names, metavar="NAMES", help="comma-separated, such as text,visual")
+    variant.add_argument(
+        "--subspaces", type=_names, metavar="NAMES", help="shared,private (default), shared (inv), none (base)"
+    )
+    variant.add_argument(
+        "--fused", type=_names, metavar="NAMES", help="what is fused: private (sFusion), shared (iFusion), …"
+    )
+
+
+def _add_setting_arguments(parser):
+    parser.add_argument(
+        "--preset", metavar="FILE", help="settings to start from, such as best.json of a search; other options win"
+    )
+    parser.add_argument(
+        "--set",
+        dest="assignments",
+        type=_assignment,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any other setting by its name, such as metrics=scores, or for a baseline rank=8 or "
+        'units={"text":64,"visual":16}; may be repeated',
+    )
 
 
 def _add_tune_command(commands):
@@ -403,6 +413,7 @@ def _add_tune_command(commands):
     _add_workers_argument(search, "processes on this machine (default 1)")
     search.add_argument("--output", metavar="DIR", help="folder of the search (default: searches/<dataset>-<time>)")
     _add_training_arguments(tune)
+    _add_variant_arguments(tune)
 
 
 def _add_datasets_commands(commands):
@@ -591,13 +602,9 @@ def _download_dataset(name, out):
     print(f"{len(paths)} files in {out}. Next: keras-misa datasets build {name} --manual-dir {out}")
 
 
-def _train(quiet, preset, seeds, folds, workers, assignments, **settings):
-    settings = {name: value for name, value in settings.items() if value is not None}
-    if twice := [name for name, _ in assignments if name in settings]:
-        raise ValueError(f"A setting is given once. Received: {', '.join(twice)} as an option and by --set")
-    settings.update(assignments)
-    if preset is not None:
-        settings = _read_preset(preset) | settings
+def _train(quiet, preset, seeds, folds, workers, assignments, **options):
+    settings = _read_settings(preset, assignments, options)
+    _check_workers(workers)
     prepare_libraries()
     from keras_misa.experiments import train, train_seeds
 
@@ -611,12 +618,29 @@ def _train(quiet, preset, seeds, folds, workers, assignments, **settings):
     run(quiet=quiet, **settings)
 
 
-def _ablate(quiet, seeds, folds, workers, **settings):
-    settings = {name: value for name, value in settings.items() if value is not None}
+def _ablate(quiet, preset, seeds, folds, workers, assignments, **options):
+    settings = _read_settings(preset, assignments, options)
+    _check_workers(workers)
     prepare_libraries()
     from keras_misa.experiments import ablate
 
     ablate(quiet=quiet, seeds=seeds, folds=folds, workers=workers, **settings)
+
+
+def _read_settings(preset, assignments, options):
+    """The settings of a preset, over them those of options and of `--set`."""
+    options = {name: value for name, value in options.items() if value is not None}
+    names = [name for name, _ in assignments]
+    if twice := [name for name in dict.fromkeys(names) if name in options]:
+        raise ValueError(f"A setting is given once. Received: {', '.join(twice)} as an option and by --set")
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise ValueError(f"A setting is given once. Received: {', '.join(twice)} by --set, more than once")
+    return (_read_preset(preset) if preset is not None else {}) | options | dict(assignments)
+
+
+def _check_workers(workers):
+    if workers < 1:
+        raise ValueError(f"`workers` must be at least 1. Received: workers={workers}")
 
 
 def _missing(runs, rates, out, force, **settings):

@@ -152,3 +152,5 @@ def test_an_assignment_that_is_none(capsys):
     assert "expected NAME=VALUE" in capsys.readouterr().err
     assert command("train", "--seed", 1, "--set", "seed=2") == 2
     assert "A setting is given once. Received: seed" in capsys.readouterr().err
+    assert command("train", "--model", "lmf", "--set", "rank=8", "--set", "rank=3") == 2
+    assert "A setting is given once. Received: rank by --set, more than once" in capsys.readouterr().err

@@ -149,6 +149,25 @@ def test_user_errors_are_one_line(run, folders, capsys, tmp_path):
         assert "Traceback" not in error
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (
+            "--modalities=text,vision",
+            "['text', 'visual', 'acoustic'], each once. Received: modalities=['text', 'vision']",
+        ),
+        ("--modalities=text,text", "['text', 'visual', 'acoustic'], each once. Received: modalities=['text', 'text']"),
+        ("--modalities=", "['text', 'visual', 'acoustic'], each once. Received: modalities=['']"),
+        ("--label=foo", "has the labels ['label']. Received: label='foo'"),
+    ],
+)
+def test_names_that_the_dataset_lacks(option, message, run, folders, tmp_path, capsys):
+    data = [f"--data-dir={folders['data']}", "--dataset=cmu_mosi"]
+    assert main(["train", option, *data, f"--output={tmp_path / 'runs' / 'run'}"]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_damaged_file_is_named(tmp_path, capsys):
     folder = tmp_path / "files"
     shutil.copytree(FOLDER, folder)
@@ -222,7 +241,7 @@ WRONG = {
     "modalities": ((),),
     "patience": (-1,),
     "protocol": ("best",),
-    "seed": (-1,),
+    "seed": (-1, 99999999999),
     "similarity_weight": (-1.0, NAN),
 }
 

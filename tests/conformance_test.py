@@ -172,6 +172,38 @@ def test_jit(case):
     assert_equal(to_numpy(compiled(inputs)), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", sorted(set(layers.__all__) - OTHERS))
+def test_what_is_declared_is_what_is_given(name, dtype):
+    make, inputs = CASES[name]
+    layer = make(dtype=dtype)
+    declared = layer(keras.tree.map_structure(lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype), inputs))
+    given = layer(inputs)
+    assert describe(declared) == describe(given)
+    shapes = keras.tree.map_structure(lambda x: tuple(x.shape), given)
+    assert layer.compute_output_shape(keras.tree.map_structure(lambda x: x.shape, inputs)) == shapes
+    of_any_batch = keras.tree.map_structure(lambda x: (None, *x.shape[1:]), given)
+    assert layer.compute_output_shape(keras.tree.map_structure(lambda x: (None, *x.shape[1:]), inputs)) == of_any_batch
+
+
+def test_the_attention_is_declared_too():
+    make, inputs = CASES["ModalityFusion"]
+    for dtype in ("float32", "mixed_bfloat16"):
+        layer = make(dtype=dtype)
+        symbolic = keras.tree.map_structure(lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype), inputs)
+        given = layer(inputs, return_attention_scores=True)
+        assert describe(layer(symbolic, return_attention_scores=True)) == describe(given)
+
+
+def describe(outputs):
+    """Shapes and dtypes, with the order of keys, which is that of a model's outputs."""
+    if isinstance(outputs, dict):
+        return [(key, describe(value)) for key, value in outputs.items()]
+    if isinstance(outputs, tuple):
+        return [describe(value) for value in outputs]
+    return tuple(outputs.shape), dtype_of(outputs)
+
+
 METRICS = {
     "BinarySentimentAccuracy": {"boundary": "positive"},
     "BinarySentimentF1": {"boundary": "positive"},

@@ -12,6 +12,7 @@ import pytest
 
 from keras_misa.experiments import make_config
 from keras_misa.experiments.devices import check_batches, device_scope, prepare_devices
+from keras_misa.experiments.forget_models import forget_models
 
 # In processes of their own: the number of logical devices is fixed once TensorFlow has started.
 SCRIPT = """
@@ -179,3 +180,20 @@ def test_batches_that_do_not_divide():
 def test_torch_has_one_device():
     with pytest.raises(ValueError, match="TensorFlow or JAX backend"):
         device_scope(2)
+
+
+@pytest.mark.backends
+def test_models_are_forgotten_and_what_the_caller_has_chosen_is_not():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    distribution = None
+    if keras.backend.backend() == "jax":
+        distribution = keras.distribution.DataParallel(devices=keras.distribution.list_devices()[:1])
+        keras.distribution.set_distribution(distribution)
+    try:
+        keras.layers.Dense(1)
+        forget_models()
+        assert keras.layers.Dense(1).name == "dense"  # names are counted anew
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+        assert keras.distribution.distribution() is distribution
+    finally:
+        keras.distribution.set_distribution(None)

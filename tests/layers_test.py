@@ -1,4 +1,5 @@
 import itertools
+import re
 
 import keras
 import numpy as np
@@ -14,7 +15,9 @@ from keras_misa.layers import (
     ReconstructionPenalty,
     SharedPrivateProjection,
     SimilarityPenalty,
+    StepEncoder,
     UtteranceEncoder,
+    WordStepEncoder,
     WordUtteranceEncoder,
 )
 from keras_misa.losses import central_moment_discrepancy, orthogonality
@@ -76,6 +79,15 @@ class TestUtteranceEncoder:
         outputs = to_numpy(encoder(inputs))
         assert outputs[0].all()
         assert not outputs[1].any()
+
+    @pytest.mark.parametrize("cell", ["lstm", "gru"])
+    @pytest.mark.parametrize("lengths", [[0, 0], [2, 0]])
+    def test_no_steps_at_all_give_zeros(self, cell, lengths):
+        encoder = UtteranceEncoder(3, units=2, cell=cell)
+        encoder(sequence(3, [2, 1]))
+        encoder.set_weights([np.ones(w.shape) for w in encoder.get_weights()])
+        nothing = {"values": np.zeros((2, 0, 3), "float32"), "lengths": np.array(lengths)}
+        np.testing.assert_array_equal(to_numpy(encoder(nothing)), np.zeros((2, 8)))
 
     def test_errors(self):
         with pytest.raises(ValueError, match="Received: feature_dim=0"):
@@ -288,6 +300,18 @@ class TestModalityFusion:
             ModalityFusion(MODALITIES, num_heads=4)(representations())
 
 
+class TestStepEncoder:
+    @pytest.mark.parametrize("encoder", [StepEncoder(3), WordStepEncoder(5, 3)])
+    def test_no_steps_at_all_are_one_that_is_not_real(self, encoder):
+        shape = (2, 0) if isinstance(encoder, WordStepEncoder) else (2, 0, 3)
+        inputs = {"values": np.zeros(shape, "int32" if len(shape) == 2 else "float32"), "lengths": np.array([0, 2])}
+        steps = encoder(inputs)
+        np.testing.assert_array_equal(to_numpy(steps["values"]), np.zeros((2, 1, 3)))
+        np.testing.assert_array_equal(to_numpy(steps["lengths"]), [0, 0])
+        symbolic = encoder({"values": keras.Input(shape[1:], dtype=inputs["values"].dtype), "lengths": keras.Input(())})
+        assert tuple(symbolic["values"].shape) == (None, 1, 3)
+
+
 class TestMeanEncoder:
     @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
     def test_many_steps_are_added_in_full_precision(self, dtype):
@@ -298,3 +322,22 @@ class TestMeanEncoder:
     def test_a_length_beyond_the_steps_counts_those_that_are_there(self):
         inputs = {"values": np.ones((2, 3, 1), "float32"), "lengths": np.array([5, 0])}
         np.testing.assert_array_equal(to_numpy(MeanEncoder(1)(inputs)), [[1.0], [0.0]])
+
+
+@pytest.mark.parametrize(
+    ("make", "dtype", "shape", "expected"),
+    [
+        (lambda: StepEncoder(3), "float32", (3, 3), r"values of shape \(batch, time, 3\)"),
+        (lambda: StepEncoder(3), "float32", (3, 3, 4), r"values of shape \(batch, time, 3\)"),
+        (lambda: MeanEncoder(3), "float32", (3, 3), r"values of shape \(batch, time, 3\)"),
+        (lambda: UtteranceEncoder(3), "float32", (3, 3), r"values of shape \(batch, time, 3\)"),
+        (lambda: UtteranceEncoder(3), "float32", (3, 2, 2, 3), r"values of shape \(batch, time, 3\)"),
+        (lambda: WordStepEncoder(5, 3), "int32", (3, 3, 3), r"ids of shape \(batch, time\)"),
+        (lambda: WordUtteranceEncoder(5, 3), "int32", (3, 3, 3), r"ids of shape \(batch, time\)"),
+        (lambda: WordUtteranceEncoder(5, 3), "int32", (3,), r"ids of shape \(batch, time\)"),
+    ],
+)
+def test_values_of_another_rank_or_size_are_refused(make, dtype, shape, expected):
+    inputs = {"values": np.ones(shape, dtype), "lengths": np.array([3, 2, 1])}
+    with pytest.raises(ValueError, match=rf"Expected {expected}\. Received: {re.escape(str(shape))}"):
+        make()(inputs)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from keras_misa.experiments import train
-from keras_misa.experiments.checkpoint import Checkpoint
+from keras_misa.experiments.checkpoint import Checkpoint, remove_checkpoint
 
 FOLDER = pathlib.Path(__file__).parents[1] / "datasets" / "cmu_mosi" / "dummy_data"
 MODULE = importlib.import_module("keras_misa.experiments.train")
@@ -113,6 +113,28 @@ def test_the_loss_scale_goes_on(data_dir, tmp_path):
     for name in ("killed", "whole"):
         run(tmp_path / name, data_dir, dtype="mixed_float16")
     assert everything(tmp_path / "killed") == everything(tmp_path / "whole")
+
+
+def leave(path):
+    """What a process leaves that is killed while it writes this file."""
+    program = "import os, sys; from keras_misa._files import atomic_path\nwith atomic_path(sys.argv[1]): os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", program, str(path)], check=False).returncode == 9
+
+
+def test_nothing_is_left_of_what_killed_processes_wrote(tmp_path):
+    folder = tmp_path / "run[1]"
+    folder.mkdir()
+    kept = ["history.csv", "model.keras", "config.json", ".history-mine.csv", ".note-12345678.txt", "notes.txt"]
+    for name in (*kept, "checkpoint.npz", "best-3.npz"):
+        (folder / name).touch()
+    (tmp_path / "history.csv").touch()
+    leave(tmp_path / "history.csv")
+    for name in ("history.csv", "model.keras", "config.json", "checkpoint.npz", "best-3.npz", "best-2.npz"):
+        leave(folder / name)
+    assert len(list(folder.iterdir())) == 14
+    remove_checkpoint(folder)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(kept)
+    assert len(list(tmp_path.glob(".history-*"))) == 1  # which is another folder's
 
 
 def test_a_folder_that_another_process_writes_is_refused(killed, data_dir, tmp_path):

@@ -220,6 +220,38 @@ def test_an_ablation_hands_its_settings_on(source, tmp_path, monkeypatch):
     assert asked["08-inv"]["subspaces"] == ("shared",)
 
 
+def test_the_command_of_an_ablation_reads_settings_as_train_does(tmp_path, capsys, monkeypatch):
+    asked = {}
+    monkeypatch.setattr("keras_misa.experiments.ablate", lambda **settings: asked.update(settings))
+    preset = tmp_path / "best.json"
+    preset.write_text('{"dataset": "ur_funny", "dropout": 0.3, "hidden_dim": 8, "patience": 2}')
+    options = ["--hidden-dim", "4", "--set", "patience=9", "--set", "bert_cache=false", "--seeds", "2", "--quiet"]
+    assert main(["ablate", "--preset", str(preset), *options]) == 0
+    given = {"dataset": "ur_funny", "dropout": 0.3, "hidden_dim": 4, "patience": 9, "bert_cache": False}
+    assert asked == {**given, "seeds": 2, "folds": None, "workers": 1, "quiet": True}
+    monkeypatch.undo()
+    preset.write_text('{"subspaces": ["shared"]}')
+    for options, message in (
+        (["--preset", str(preset)], "varies modalities, subspaces, fused, model itself. Received: {'subspaces'"),
+        (["--set", "model=lmf"], "Received: {'model': 'lmf'}"),
+        (["--epochs", "3", "--set", "epochs=4"], "given once. Received: epochs as an option and by --set"),
+        (["--set", "patience=3", "--set", "patience=4"], "given once. Received: patience by --set, more than once"),
+    ):
+        assert main(["ablate", *options, "--output", str(tmp_path / "out")]) == 2
+        assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["ablate", "--modalities", "text"])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", [["train"], ["train", "--seeds", "2"], ["ablate"]])
+@pytest.mark.parametrize("workers", [0, -1])
+def test_there_is_a_worker(command, workers, tmp_path, capsys):
+    assert main([*command, "--workers", str(workers), "--output", str(tmp_path / "out")]) == 2
+    assert f"`workers` must be at least 1. Received: workers={workers}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_papers_numbers_stand_beside_ours(tmp_path):
     variants = variants_of(["text", "visual", "acoustic"])
     write_run(tmp_path / "0" / "seed-0", DIMS, dataset="cmu_mosei/csd")

@@ -30,6 +30,13 @@ def modality_dims(builder):
     return dict(sorted(dims.items(), key=lambda item: (order.index(item[0]) if item[0] in order else 9, item[0])))
 
 
+def check_modalities(modalities, dims):
+    """Raise if the names are not some of those in `dims`, each once."""
+    modalities = list(modalities)
+    if not modalities or set(modalities) - set(dims) or len(set(modalities)) != len(modalities):
+        raise ValueError(f"`modalities` must be some of {list(dims)}, each once. Received: modalities={modalities}")
+
+
 def label_outputs(builder, label="label"):
     """What a label asks of a model.
 
@@ -251,8 +258,7 @@ def load_dataset(
             raise ValueError(f"{builder.info.full_name} holds no words. Received: text={text!r}")
         dims = {"text": None} | dims | {"text": None}
     modalities = list(dims) if modalities is None else list(modalities)
-    if not modalities or set(modalities) - set(dims) or len(set(modalities)) != len(modalities):
-        raise ValueError(f"`modalities` must be some of {list(dims)}, each once. Received: modalities={modalities}")
+    check_modalities(modalities, dims)
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
     if not 0 <= modality_dropout < 1:

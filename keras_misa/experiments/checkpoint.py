@@ -1,13 +1,14 @@
 """Training that goes on where it was killed."""
 
 import functools
+import glob
 import json
 import pathlib
 
 import keras
 import numpy as np
 
-from keras_misa._files import DAMAGED_NPZ, atomic_path
+from keras_misa._files import DAMAGED_NPZ, atomic_path, remove_temporaries
 
 FILE = "checkpoint.npz"
 _STOPPING = ("best", "best_epoch", "wait")
@@ -130,10 +131,13 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def remove_checkpoint(folder):
-    """Remove the files of a finished run's `Checkpoint`, and what a killed process was writing."""
-    for pattern in (FILE, "best-*.npz", f".{FILE[:-4]}-*.npz", ".best-*.npz", ".model-*.keras"):
-        for path in pathlib.Path(folder).glob(pattern):
-            path.unlink(missing_ok=True)
+    """Remove the files of a finished run's `Checkpoint`, and what killed processes were writing into its folder."""
+    folder = pathlib.Path(folder)
+    written = [path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    for name in (FILE, "best-*.npz", *map(glob.escape, written)):
+        remove_temporaries(folder / name)
+    for path in (folder / FILE, *folder.glob("best-*.npz")):
+        path.unlink(missing_ok=True)
 
 
 def _merge(weights, is_trained, trained):

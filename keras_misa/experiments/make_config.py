@@ -153,6 +153,6 @@ _RANGES = {
     "num_moments": _COUNT,
     "patience": (lambda x: x >= 0, "0 or more"),
     "reconstruction_weight": _NOT_NEGATIVE,
-    "seed": (lambda x: x >= 0, "0 or more"),
+    "seed": (lambda x: 0 <= x < 2**32, "from 0 to 2**32 - 1"),
     "similarity_weight": _NOT_NEGATIVE,
 }

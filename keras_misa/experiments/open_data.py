@@ -102,28 +102,10 @@ def open_data(config, splits=("train", "validation", "test"), progress=None):
     """
     import keras
 
-    from keras_misa import data
     from keras_misa.data.prepare_dataset import data_root
     from keras_misa.experiments.text import CACHE, open_text
 
-    for name in ("manual_dir", "data_dir"):
-        if config[name] is not None:  # another working directory must find them again
-            config[name] = str(pathlib.Path(config[name]).expanduser().resolve())
-    builder = data.prepare_dataset(config["dataset"], config["data_dir"], config["manual_dir"])
-    if "sources" in (builder.info.metadata or {}):
-        config["dataset"] = builder.info.full_name.rpartition("/")[0]  # with the form of the files
-    dims = data.modality_dims(builder)
-    if config["text"]:
-        if "words" not in builder.info.features or "text" not in (config["modalities"] or ("text",)):
-            raise ValueError(
-                "The setting `text` needs a dataset with words, and the modality text. "
-                f"Received: text={config['text']!r}, modalities={config['modalities'] or list(dims)}"
-            )
-        dims = {"text": None} | dims | {"text": None}
-    if config["averaged"] is None:
-        config["averaged"] = [m for m in (builder.info.metadata or {}).get("contextual", ()) if dims.get(m)]
-    if wrong := [m for m in config["averaged"] if dims.get(m) is None]:
-        raise ValueError(f"Means can be taken of {[m for m in dims if dims[m]]}. Received: averaged={wrong}")
+    builder, dims = find_dataset(config)
     keras.utils.set_random_seed(config["seed"])
     examples = {split: collect_examples(config, split) for split in splits}
     # Which kind of task it is must not depend on what was dealt to a split.
@@ -138,3 +120,41 @@ def open_data(config, splits=("train", "validation", "test"), progress=None):
         sentences = [words for part in examples.values() for words in part["words"]]
         text = open_text(config, sentences, data_root(config["data_dir"]) / CACHE, progress)
     return RunData(config, builder, dims, text, examples)
+
+
+def find_dataset(config):
+    """The dataset of a configuration, before anything of it is read.
+
+    Args:
+        config: see `open_data`.
+
+    Returns:
+        Pair: the dataset's builder, and a dict, modality → size of a step's vector, `None` for words.
+
+    Raises:
+        ValueError: If there is no such dataset, or it lacks the label or a modality that the settings name.
+    """
+    from keras_misa import data
+    from keras_misa.data.load_dataset import check_modalities
+
+    for name in ("manual_dir", "data_dir"):
+        if config[name] is not None:  # another working directory must find them again
+            config[name] = str(pathlib.Path(config[name]).expanduser().resolve())
+    builder = data.prepare_dataset(config["dataset"], config["data_dir"], config["manual_dir"])
+    if "sources" in (builder.info.metadata or {}):
+        config["dataset"] = builder.info.full_name.rpartition("/")[0]  # with the form of the files
+    data.label_outputs(builder, config["label"])
+    dims = data.modality_dims(builder)
+    if config["text"]:
+        if "words" not in builder.info.features or "text" not in (config["modalities"] or ("text",)):
+            raise ValueError(
+                "The setting `text` needs a dataset with words, and the modality text. "
+                f"Received: text={config['text']!r}, modalities={config['modalities'] or list(dims)}"
+            )
+        dims = {"text": None} | dims | {"text": None}
+    check_modalities(config["modalities"] or dims, dims)
+    if config["averaged"] is None:
+        config["averaged"] = [m for m in (builder.info.metadata or {}).get("contextual", ()) if dims.get(m)]
+    if wrong := [m for m in config["averaged"] if dims.get(m) is None]:
+        raise ValueError(f"Means can be taken of {[m for m in dims if dims[m]]}. Received: averaged={wrong}")
+    return builder, dims

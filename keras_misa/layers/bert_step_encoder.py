@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_misa.layers.bert_encoder import BertEncoder
-from keras_misa.layers.step_encoder import finish
+from keras_misa.layers.step_encoder import finish, shape_of_steps, spec_of_steps
 
 
 @keras.saving.register_keras_serializable("keras_misa")
@@ -47,9 +47,8 @@ class BertStepEncoder(BertEncoder):
         states, _ = self.hidden_states(inputs, training)
         return finish(states, ops.cast(inputs["lengths"], "int32"))
 
+    def compute_output_shape(self, input_shape):
+        return shape_of_steps(input_shape, self.output_dim)
+
     def compute_output_spec(self, inputs, training=None):
-        batch, time = inputs["values"].shape
-        return {
-            "values": keras.KerasTensor((batch, time, self.output_dim), self.compute_dtype),
-            "lengths": keras.KerasTensor((batch,), "int32"),
-        }
+        return spec_of_steps(self, inputs)

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_misa.layers.step_encoder import StepEncoder, is_real, mean_of
+from keras_misa.layers.step_encoder import StepEncoder, check_vectors, is_real, mean_of
 
 
 @keras.saving.register_keras_serializable("keras_misa")
@@ -24,7 +24,7 @@ class MeanEncoder(keras.layers.Layer):
         Tensor `(batch, feature_dim)`.
 
     Raises:
-        ValueError: If `feature_dim` is not positive.
+        ValueError: If `feature_dim` is not positive, or values are not `(batch, time, feature_dim)`.
 
     Example:
         >>> import numpy as np
@@ -51,10 +51,7 @@ class MeanEncoder(keras.layers.Layer):
         return StepEncoder(self.feature_dim, dtype=self.dtype_policy)
 
     def build(self, input_shape):
-        if len(input_shape["values"]) != 3 or input_shape["values"][2] != self.feature_dim:
-            raise ValueError(
-                f"Expected values of shape (batch, time, {self.feature_dim}). Received: {tuple(input_shape['values'])}"
-            )
+        check_vectors(input_shape["values"], self.feature_dim)
 
     def call(self, inputs):
         values, lengths = inputs["values"], inputs["lengths"]

@@ -107,6 +107,18 @@ class ModalityFusion(keras.layers.Layer):
         output = ops.reshape(tokens, (-1, tokens.shape[1] * tokens.shape[2]))
         return (output, scores) if return_attention_scores else output
 
+    def compute_output_shape(self, representations_shape, return_attention_scores=False):
+        batch, units = representations_shape[self.fused[0]][self.modalities[0]]
+        tokens = len(self.token_names)
+        output = (batch, tokens * units)
+        return (output, (batch, self.num_heads, tokens, tokens)) if return_attention_scores else output
+
+    def compute_output_spec(self, representations, return_attention_scores=False, training=None):
+        shapes = {name: {m: x.shape for m, x in vectors.items()} for name, vectors in representations.items()}
+        if not return_attention_scores:
+            return keras.KerasTensor(self.compute_output_shape(shapes), self.compute_dtype)
+        return tuple(keras.KerasTensor(shape, self.compute_dtype) for shape in self.compute_output_shape(shapes, True))
+
     def get_config(self):
         return {
             **super().get_config(),

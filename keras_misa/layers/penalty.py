@@ -67,6 +67,9 @@ class Penalty(keras.layers.Layer):
         self.add_loss(self.loss)
         return representations
 
+    def compute_output_shape(self, representations_shape):
+        return representations_shape
+
     def compute_output_spec(self, representations):
         return tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), representations)
 

@@ -72,6 +72,17 @@ class SharedPrivateProjection(keras.layers.Layer):
             representations[subspace] = {m: self.encoder(subspace, m)(vector) for m, vector in inputs.items()}
         return representations
 
+    def compute_output_shape(self, input_shape):
+        shapes = {modality: (*shape[:-1], self.units) for modality, shape in input_shape.items()}
+        return {"projected": dict(input_shape), **{subspace: dict(shapes) for subspace in self.subspaces}}
+
+    def compute_output_spec(self, inputs):
+        shapes = self.compute_output_shape({modality: vector.shape for modality, vector in inputs.items()})
+        return {  # Keras would sort the names on PyTorch
+            name: {m: keras.KerasTensor(shape, self.compute_dtype) for m, shape in vectors.items()}
+            for name, vectors in shapes.items()
+        }
+
     def get_config(self):
         return {
             **super().get_config(),

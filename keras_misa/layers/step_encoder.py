@@ -15,14 +15,15 @@ class StepEncoder(keras.layers.Layer):
         feature_dim: size of a vector, such as 47 for the visual features of CMU-MOSI.
 
     Call arguments:
-        inputs: dict of `values`, `(batch, time, feature_dim)`, with time at least 1, and `lengths`, `(batch,)`,
-            integers: the number of real steps of each row, which stand first.
+        inputs: dict of `values`, `(batch, time, feature_dim)`, and `lengths`, `(batch,)`, integers: the number of real
+            steps of each row, which stand first. A time of 0 counts as one step that is not real; where a graph of
+            TensorFlow does not know the time, it must be 1 or more.
 
     Returns:
         Dict of `values`, `(batch, time, feature_dim)`, and `lengths`, `(batch,)`, int32, at most `time`.
 
     Raises:
-        ValueError: If `feature_dim` is not positive.
+        ValueError: If `feature_dim` is not positive, or values are not `(batch, time, feature_dim)`.
 
     Example:
         >>> import numpy as np
@@ -55,13 +56,10 @@ class StepEncoder(keras.layers.Layer):
         }
 
     def build(self, input_shape):
-        if len(input_shape["values"]) == 3 and input_shape["values"][2] != self.feature_dim:
-            raise ValueError(
-                f"Expected values of shape (batch, time, {self.feature_dim}). Received: {tuple(input_shape['values'])}"
-            )
+        check_vectors(input_shape["values"], self.feature_dim)
 
     def call(self, inputs):
-        values, lengths = inputs["values"], ops.cast(inputs["lengths"], "int32")
+        values, lengths = with_a_step(inputs["values"], ops.cast(inputs["lengths"], "int32"))
         real = is_real(values, lengths)
         real = ops.expand_dims(real, -1) if len(values.shape) == 3 else real
         vectors = self.embed(ops.where(real, values, ops.zeros_like(values)))
@@ -71,15 +69,33 @@ class StepEncoder(keras.layers.Layer):
         """Turn the values of steps into vectors; here they are vectors already."""
         return values
 
+    def compute_output_shape(self, input_shape):
+        return shape_of_steps(input_shape, self.output_dim)
+
     def compute_output_spec(self, inputs):
-        batch, time = inputs["values"].shape[:2]
-        return {
-            "values": keras.KerasTensor((batch, time, self.output_dim), self.compute_dtype),
-            "lengths": keras.KerasTensor((batch,), "int32"),
-        }
+        return spec_of_steps(self, inputs)
 
     def get_config(self):
         return {**super().get_config(), "feature_dim": self.feature_dim}
+
+
+def check_vectors(shape, size):
+    """Raise if this is not the shape of sequences of vectors of this size."""
+    if len(shape) != 3 or shape[2] != size:
+        raise ValueError(f"Expected values of shape (batch, time, {size}). Received: {tuple(shape)}")
+
+
+def check_ids(shape):
+    """Raise if this is not the shape of sequences of ids."""
+    if len(shape) != 2:
+        raise ValueError(f"Expected ids of shape (batch, time). Received: {tuple(shape)}")
+
+
+def with_a_step(values, lengths):
+    """The same, or where the time is known to be 0 one step of zeros, and no real one: recurrent layers need a step."""
+    if values.shape[1] != 0:
+        return values, lengths
+    return ops.pad(values, [(0, 0), (0, 1)] + [(0, 0)] * (len(values.shape) - 2)), ops.zeros_like(lengths)
 
 
 def is_real(values, lengths):
@@ -104,3 +120,16 @@ def finish(vectors, lengths):
         "values": ops.where(real, vectors, ops.zeros_like(vectors)),
         "lengths": ops.clip(lengths, 0, ops.shape(vectors)[1]),
     }
+
+
+def shape_of_steps(input_shape, size):
+    """Shapes of what a step encoder gives."""
+    batch, time = input_shape["values"][:2]
+    return {"values": (batch, 1 if time == 0 else time, size), "lengths": (batch,)}
+
+
+def spec_of_steps(encoder, inputs):
+    """Symbolic tensors of what a step encoder gives."""
+    shapes = encoder.compute_output_shape({key: x.shape for key, x in inputs.items()})
+    dtypes = {"values": encoder.compute_dtype, "lengths": "int32"}
+    return {key: keras.KerasTensor(shape, dtypes[key]) for key, shape in shapes.items()}

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_misa.layers._frozen import keep_frozen
-from keras_misa.layers.step_encoder import StepEncoder, is_real
+from keras_misa.layers.step_encoder import StepEncoder, check_vectors, is_real, with_a_step
 
 CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 
@@ -24,14 +24,16 @@ class UtteranceEncoder(keras.layers.Layer):
 
     Call arguments:
         inputs: dict of `values`, `(batch, time, feature_dim)`, and `lengths`, `(batch,)`, integers: the number of real
-            steps of each row, which stand first.
+            steps of each row, which stand first. Where a graph of TensorFlow does not know the time, it must be 1 or
+            more.
 
     Returns:
         Tensor `(batch, 4 * units)`: final hidden states in the order first layer forward, second layer forward, first
         layer backward, second layer backward.
 
     Raises:
-        ValueError: If `feature_dim` or `units` is not positive or `cell` is another word.
+        ValueError: If `feature_dim` or `units` is not positive, `cell` is another word, or values are not
+            `(batch, time, feature_dim)`.
 
     Example:
         >>> import numpy as np
@@ -81,11 +83,8 @@ class UtteranceEncoder(keras.layers.Layer):
         }
 
     def build(self, input_shape):
+        self.check_shape(input_shape["values"])
         batch, time = input_shape["values"][:2]
-        if len(input_shape["values"]) == 3 and input_shape["values"][2] != self.feature_dim:
-            raise ValueError(
-                f"Expected values of shape (batch, time, {self.feature_dim}). Received: {tuple(input_shape['values'])}"
-            )
         hidden_shape = (batch, time, 2 * (self.units or self.feature_dim))
         for rnn in self.rnn_1:
             rnn.build((batch, time, self.feature_dim))
@@ -98,7 +97,7 @@ class UtteranceEncoder(keras.layers.Layer):
                 rnn.cell.bias.stands_for = 2  # PyTorch adds two bias vectors: see `convert.reference_optimizer`
 
     def call(self, inputs, training=None):
-        values, lengths = inputs["values"], inputs["lengths"]
+        values, lengths = with_a_step(inputs["values"], inputs["lengths"])
         if keras.backend.backend() == "tensorflow" and self.cell == "lstm":
             from keras_misa import _tensorflow_lstm
 
@@ -124,6 +123,10 @@ class UtteranceEncoder(keras.layers.Layer):
         sequence = self.layer_norm(sequence)
         forward_2, backward_2 = (rnn(sequence, mask=mask, training=training)[1] for rnn in self.rnn_2)
         return ops.concatenate([forward_1, forward_2, backward_1, backward_2], axis=-1)
+
+    def check_shape(self, shape):
+        """Raise if values cannot be of this shape."""
+        check_vectors(shape, self.feature_dim)
 
     def embed(self, values):
         """Turn the values of real steps into vectors, one axis more for ids; here they are vectors already."""

@@ -4,7 +4,7 @@ import keras
 
 from keras_misa.layers._frozen import keep_frozen
 from keras_misa.layers._word_vectors import fill, look_up
-from keras_misa.layers.step_encoder import StepEncoder
+from keras_misa.layers.step_encoder import StepEncoder, check_ids
 
 
 @keras.saving.register_keras_serializable("keras_misa")
@@ -24,7 +24,7 @@ class WordStepEncoder(StepEncoder):
         Dict of `values`, `(batch, time, feature_dim)`, and `lengths`, `(batch,)`.
 
     Raises:
-        ValueError: If a size is not positive.
+        ValueError: If a size is not positive, or values are not `(batch, time)`.
 
     Example:
         >>> import numpy as np
@@ -51,6 +51,7 @@ class WordStepEncoder(StepEncoder):
         return {**super().make_inputs(name), "values": keras.Input((None,), dtype="int32", name=f"{name}_values")}
 
     def build(self, input_shape):
+        check_ids(input_shape["values"])
         if not self.embedding.built:
             self.embedding.build()
         keep_frozen(self)

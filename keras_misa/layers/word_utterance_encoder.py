@@ -3,6 +3,7 @@
 import keras
 
 from keras_misa.layers._word_vectors import fill, look_up
+from keras_misa.layers.step_encoder import check_ids
 from keras_misa.layers.utterance_encoder import UtteranceEncoder
 from keras_misa.layers.word_step_encoder import WordStepEncoder
 
@@ -27,7 +28,7 @@ class WordUtteranceEncoder(UtteranceEncoder):
         Tensor `(batch, 4 * units)`.
 
     Raises:
-        ValueError: If a size is not positive.
+        ValueError: If a size is not positive, or values are not `(batch, time)`.
 
     Example:
         >>> import numpy as np
@@ -69,6 +70,10 @@ class WordUtteranceEncoder(UtteranceEncoder):
     def build(self, input_shape):
         self.embedding.build()
         super().build(input_shape)
+
+    def check_shape(self, shape):
+        """Raise if ids cannot be of this shape."""
+        check_ids(shape)
 
     def embed(self, values):
         """Look the word vectors up."""

@@ -7,7 +7,6 @@ import time
 import traceback
 import zlib
 
-import keras
 import keras_tuner
 import numpy as np
 
@@ -15,6 +14,7 @@ from keras_misa._files import read_json, write_json
 from keras_misa.experiments.checkpoint import remove_checkpoint
 from keras_misa.experiments.devices import device_scope
 from keras_misa.experiments.fit_model import divergence, fit_model, make_model, make_stopping
+from keras_misa.experiments.forget_models import forget_models
 
 RESULTS_FILE = "results.json"
 ATTEMPTS_FILE = "attempts.json"
@@ -90,7 +90,7 @@ class TrialTuner(keras_tuner.Tuner):
         path = folder / RESULTS_FILE
         if path.exists() and (results := read_json(path))["max_epochs"] == config["epochs"]:
             return results
-        keras.backend.clear_session()  # else graphs of all trials stay in memory
+        forget_models()
         start = time.monotonic()
         with device_scope(config["devices"]):
             model = make_model(self.data, config)
