@@ -604,12 +604,11 @@ def _download_dataset(name, out):
 
 def _train(quiet, preset, seeds, folds, workers, assignments, **options):
     settings = _read_settings(preset, assignments, options)
-    _check_workers(workers)
     prepare_libraries()
     from keras_misa.experiments import train, train_seeds
 
     is_one = seeds is None and folds is None
-    if is_one and workers > 1:
+    if is_one and workers != 1:
         raise ValueError(
             f"Several workers need several seeds or folds, --seeds K or --folds K. Received: workers={workers}"
         )
@@ -620,7 +619,6 @@ def _train(quiet, preset, seeds, folds, workers, assignments, **options):
 
 def _ablate(quiet, preset, seeds, folds, workers, assignments, **options):
     settings = _read_settings(preset, assignments, options)
-    _check_workers(workers)
     prepare_libraries()
     from keras_misa.experiments import ablate
 
@@ -636,11 +634,6 @@ def _read_settings(preset, assignments, options):
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise ValueError(f"A setting is given once. Received: {', '.join(twice)} by --set, more than once")
     return (_read_preset(preset) if preset is not None else {}) | options | dict(assignments)
-
-
-def _check_workers(workers):
-    if workers < 1:
-        raise ValueError(f"`workers` must be at least 1. Received: workers={workers}")
 
 
 def _missing(runs, rates, out, force, **settings):

@@ -10,7 +10,7 @@ from keras_misa.experiments.result_table import ResultTable
 from keras_misa.experiments.run_groups import VARIANTS_FILE, find_run_groups
 from keras_misa.experiments.train_in_processes import train_in_processes
 from keras_misa.experiments.train_seeds import (
-    check_folds,
+    check_request,
     claim_folder,
     plan_seeds,
     summarise,
@@ -85,6 +85,7 @@ def ablate(dataset="synthetic_subspaces", output=None, seeds=1, quiet=False, wor
         ```
     """
     from keras_misa._console import make_console
+    from keras_misa.experiments.open_data import find_dataset
 
     if varied := {name: settings[name] for name in VARIED if settings.get(name) is not None}:
         raise ValueError(f"An ablation varies {', '.join(VARIED)} itself. Received: {varied}")
@@ -93,9 +94,9 @@ def ablate(dataset="synthetic_subspaces", output=None, seeds=1, quiet=False, wor
     config = make_config(dataset, **settings)
     console = make_console(quiet=quiet)
     output = pathlib.Path(output or f"ablations/{dataset.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}")
-    variants = variants_of(_modalities(config))
+    variants = variants_of(list(find_dataset(config)[1]))
     folders = {name: f"{number:02}-{_slug(name)}" for number, name in enumerate(variants, start=1)}
-    check_folds(folds, dataset, output / VARIANTS_FILE, settings)
+    check_request(folds, workers, dataset, output / VARIANTS_FILE, settings)
     claim_folder(output / VARIANTS_FILE, {"dataset": dataset, **settings, "folds": folds}, variants=folders)
     if workers > 1:
         runs = {}
@@ -159,13 +160,6 @@ def _printed(dataset):
 def _by_run(group):
     metrics = group.metrics()
     return [dict(zip(metrics, values, strict=True)) for values in zip(*metrics.values(), strict=True)]
-
-
-def _modalities(config):
-    from keras_misa import data
-
-    dims = data.modality_dims(data.prepare_dataset(config["dataset"], config["data_dir"], config["manual_dir"]))
-    return list({"text": None} | dims) if config["text"] else list(dims)
 
 
 def _changed(settings, changes):

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_misa._files import read_json, write_json
 from keras_misa.experiments.fit_model import TrainingDiverged
+from keras_misa.experiments.forget_models import forget_models
 from keras_misa.experiments.make_config import make_config
 from keras_misa.experiments.report import HEADINGS, cell
 from keras_misa.experiments.result_table import ResultTable
@@ -49,13 +50,11 @@ def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, 
         keras_misa.experiments.train_seeds(5, "cmu_mosi", output="runs/mosi")["mae"]["mean"]
         ```
     """
-    import keras
-
     from keras_misa._console import make_console
 
     console = make_console(quiet=quiet)
     output = pathlib.Path(output or f"runs/{dataset.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}")
-    check_folds(folds, dataset, output / SEEDS_FILE, settings)
+    check_request(folds, workers, dataset, output / SEEDS_FILE, settings)
     written, runs = plan_seeds(seeds, dataset, output, settings, folds)
     if workers > 1:
         train_in_processes(runs, workers, console)
@@ -70,7 +69,7 @@ def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, 
         except TrainingDiverged as error:
             diverged.append(f"{run_label(run)}: {error}")
         finally:
-            keras.backend.clear_session()
+            forget_models()
     finished = [run for run in run_folders(output) if is_finished(run)]  # some of a time when more were asked for
     summary = summarise(read_json(run / "metrics.json") for run in finished)
     write_json(output / SEEDS_FILE, {**written, "runs": [run.name for run in finished], "metrics": summary})
@@ -86,21 +85,29 @@ def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, 
     return summary
 
 
-def check_folds(folds, dataset, file, settings):
-    """That there can be so many folds, before anything is written.
+def check_request(folds, workers, dataset, file, settings):
+    """That the data has what is asked for, before anything is written.
 
     Args:
         folds: see `train_seeds`.
+        workers: likewise.
         dataset: name.
-        file: of settings; if it is there, folds were checked when it was written.
+        file: of settings; if it is there, they were checked when it was written.
         settings: of `train`.
 
     Raises:
-        ValueError: If there are too few videos or folds, or videos are dealt out already.
+        ValueError: If there is no worker, the data has no such modality or label, there are too few videos or folds, or
+            videos are dealt out already.
     """
     from keras_misa.data import load_examples
+    from keras_misa.experiments.open_data import find_dataset
 
-    if folds is None or file.exists():
+    if workers < 1:
+        raise ValueError(f"`workers` must be at least 1. Received: workers={workers}")
+    if file.exists():
+        return
+    find_dataset(make_config(dataset, **settings))
+    if folds is None:
         return
     if settings.get("split_by") is not None:
         raise ValueError(
