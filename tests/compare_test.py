@@ -435,7 +435,9 @@ def test_names_are_told_apart_by_their_folders(runs, tmp_path):
         write_results(tmp_path / folder, *sentiment(1.0), **MOSI)
     for experiment in ("first", "second"):
         write_results(tmp_path / experiment / "full" / "seed-0", *sentiment(1.0), **MOSI)
-        (tmp_path / experiment / "ablation.json").write_text(json.dumps({"variants": {"1) MISA": "full"}}))
+        (tmp_path / experiment / "ablation.json").write_text(
+            json.dumps({"settings": {}, "variants": {"1) MISA": "full"}})
+        )
     paths = [tmp_path / name for name in ("a/x/best", "b/x/best", "b/y/other", "first", "second")]
     [comparison] = compare(*paths, samples=0)
     names = ["best (a/x)", "best (b/x)", "other", "1) MISA (first)", "1) MISA (second)"]
@@ -486,6 +488,17 @@ def test_one_decision_is_one_test(tmp_path):
     assert test["p"] == test["p (Holm)"] == f"{2 / 2**12:.2g}"
     assert table_of(comparison.results)["good"]["Acc-2 ↑"] == "100.0† / 100.0†"
     assert "are one test" in " ".join(comparison.tests.notes)
+
+
+def test_what_cannot_be_tested_is_not_counted(tmp_path):
+    """No truth but 0: negative / positive is no decision."""
+    for name in ("one", "two"):
+        scores = np.random.default_rng(len(name) + ord(name[0])).normal(size=(12, 1)).astype("float32")
+        write_results(tmp_path / name, np.zeros(12, "float32"), scores, **MOSI)
+    [comparison] = compare(tmp_path / "one", tmp_path / "two", samples=0)
+    [test] = pairs_of(comparison).values()
+    assert test["measure"] == MEASURES[0]
+    assert test["p"] == test["p (Holm)"]
 
 
 def test_damaged_metrics_are_named(tmp_path):
@@ -759,6 +772,14 @@ def test_differences_of_folds_are_those_of_the_means_over_them(tmp_path):
     low, high = map(float, found["95 % interval"].strip("[]").split(","))
     assert low < expected["off"] - expected["fair"] < high
     assert high - low < 0.2
+
+
+def test_few_to_draw_from_are_told(tmp_path):
+    """Resamples are drawn within a fold: what counts is how many it has."""
+    paths = [write_folds(tmp_path / name, *sentiment(noise)) for name, noise in {"one": 0.3, "two": 0.9}.items()]
+    for resample, told in {"videos": True, "utterances": False}.items():  # 3 folds of 5 videos, 20 utterances
+        [comparison] = compare(*paths, samples=100, resample=resample)
+        assert any(f"5 {resample}, drawn at a time, are few" in note for note in comparison.tests.notes) == told
 
 
 def test_folds_that_do_not_belong_together(tmp_path, caplog):

@@ -194,6 +194,35 @@ def test_what_is_done_is_not_done_again(source, tmp_path, monkeypatch):
         find_run_groups(tmp_path / "none")
 
 
+def test_what_is_gone_is_told(tmp_path, caplog):
+    for seed in (0, 1, 2):
+        write_run(tmp_path / "runs" / f"seed-{seed}", DIMS, seed=seed)
+        (tmp_path / "runs" / f"seed-{seed}" / "metrics.json").write_text('{"mae": 0.5}')
+    began = {"settings": {}, "runs": [f"seed-{seed}" for seed in (0, 1, 2)]}
+    (tmp_path / "runs" / "seeds.json").write_text(json.dumps(began))
+    shutil.rmtree(tmp_path / "runs" / "seed-1")
+    (group,) = find_run_groups(tmp_path / "runs")
+    assert [run.name for run in group.runs] == ["seed-0", "seed-2"]
+    assert "left out are seed 1, which is gone" in caplog.text
+    (tmp_path / "ablation.json").write_text(
+        json.dumps({"settings": {}, "variants": {"MISA": "runs", "base": "02-base", "inv": "03-inv"}})
+    )
+    assert [group.name for group in find_run_groups(tmp_path)] == ["MISA"]
+    assert "not there and left out are the models base; inv" in caplog.text
+    for name in ("ablation.json", "runs/seeds.json"):
+        (tmp_path / name).write_text("[]")
+        with pytest.raises(ValueError, match=rf"{name} is damaged: expected an object with settings"):
+            find_run_groups((tmp_path / name).parent)
+
+
+def test_metrics_that_are_none_are_told(source, tmp_path, monkeypatch):
+    write_run(tmp_path / "seed-0", DIMS)
+    monkeypatch.setattr(SEEDS, "train", None)
+    (tmp_path / "seeds.json").write_text(json.dumps({"settings": {"dataset": "utterance_folder"}}))
+    with pytest.raises(ValueError, match=r"seed-0/metrics\.json is damaged"):  # {}
+        train_seeds(1, "utterance_folder", output=tmp_path, quiet=True)
+
+
 def test_the_models_of_table_4():
     names = ["MISA", "(−) text", "(−) visual", "(−) acoustic", "(−) L_sim", "(−) L_diff", "(−) L_recon"]
     variants = variants_of(["text", "visual", "acoustic"])
@@ -323,8 +352,16 @@ def test_missing_modalities(two_seeds, source, capsys, tmp_path):
     headings = missing_modalities(find_run_groups(folder, same_name), rates=[]).columns
     names = [f"{folder.name} ({parent})" for parent in (folder.parent.name, "copy")]
     assert headings[1:] == [f"{name}: {metric}" for name in names for metric in metrics]
+    (note,) = missing_modalities(find_run_groups(folder), rates=[0.5]).notes
+    share = np.mean([chosen(draw) for draw in np.random.default_rng(0).random((200_000, 2)) < 0.5])
+    assert f"of 2, in the mean {share:.0%} are missing at 0.5" in note
     with pytest.raises(ValueError, match=r"chances in \[0, 1\)\. Received: \[1\.0\]"):
         missing_modalities(find_run_groups(folder), rates=[1.0])
+
+
+def chosen(missing):
+    """Share of an utterance's modalities that are missing where one stays."""
+    return (missing.sum() - missing.all()) / len(missing)
 
 
 def mae_with(run, folder, kept):

@@ -26,7 +26,7 @@ from keras_misa.experiments.significance import difference_interval, holm, major
 from keras_misa.experiments.task_metrics import compute_metrics, is_classification
 
 LEVEL = 0.05
-FEW_VIDEOS = 10
+FEW = {"utterances": 20, "videos": 10}  # so that an interval says little
 MIN_SAMPLES = 40  # the ends of a 95 % interval are the 2.5 % beyond them
 MAX_SAMPLES = 1_000_000  # minutes, and the ends have long stopped moving
 BOUNDARIES = "Acc-2 and F-Score: negative / non-negative on all utterances, then negative / positive on those not 0."
@@ -405,11 +405,13 @@ def _test_notes(rows, tests, resample, samples):
         )
     undefined = max((test["undefined"] for test in tests if "undefined" in test), default=None)
     if undefined is not None:
-        count = len(set(rows.paired.video_ids)) if resample == "videos" else len(rows.paired.segment_ids)
+        drawn = rows.paired.video_ids if resample == "videos" else rows.paired.segment_ids
+        count = len(set(drawn))
+        fewest = min(len({drawn[place] for place in part}) for part in rows.paired.parts)  # drawn at a time
         notes.append(
             f"95 % interval: of {samples} resamples of the {count} {resample}, each for itself; of several seeds it is "
             "that of the difference of their means."
-            + (f" {count} videos are few for it." if resample == "videos" and count < FEW_VIDEOS else "")
+            + (f" {fewest} {resample}, drawn at a time, are few for it." if fewest < FEW[resample] else "")
             + (f" In up to {undefined} resamples a correlation has no value; they are left out." if undefined else "")
         )
     notes.append("All tests are about these trained models on these utterances.")

@@ -20,9 +20,10 @@ def missing_modalities(groups, split="test", rates=RATES, manual_dir=None, data_
     """Evaluate models with each subset of their modalities, and with modalities missing by chance.
 
     What is missing is an utterance's modality of length 0, in evaluation alone; a model that was trained so
-    (`modality_dropout`) is prepared for it, others show how they degrade. At a rate, each modality of each utterance is
-    missing with that chance, but one always stays; the mean of 5 draws counts, which are the same for all models of
-    the same modalities.
+    (`modality_dropout`) is prepared for it, others show how they degrade. At a rate R, each modality of each utterance
+    is missing with that chance, but one always stays, so that of k modalities $R - R^k / k$ are missing; the table says
+    how many. The mean of 5 draws counts, which are the same for all models of the same modalities. A model of one
+    modality has none to miss.
 
     Args:
         groups: list of `RunGroup`, of one dataset.
@@ -67,7 +68,14 @@ def missing_modalities(groups, split="test", rates=RATES, manual_dir=None, data_
     rows.sort(key=lambda row: row[0].startswith("each missing"))  # else in the order in which they came
     title = f"Missing modalities, {split_title(config, split)}; mean ± standard deviation over runs"
     headings = [HEADINGS[name] if len(results) == 1 else f"{group}: {HEADINGS[name]}" for group, name in columns]
-    return ResultTable(title, ["modalities that are there", *headings], rows)
+    counts = {len(next(iter(result)).split(", ")) for result in results.values()} - {1}
+    notes = [
+        f"One modality always stays: of {count}, in the mean "
+        + ", ".join(f"{rate - rate**count / count:.0%} are missing at {rate:g}" for rate in rates)
+        + "."
+        for count in (sorted(counts) if rates else ())
+    ]
+    return ResultTable(title, ["modalities that are there", *headings], rows, notes)
 
 
 def _evaluate_group(group, split, rates, manual_dir, data_dir):
@@ -92,7 +100,7 @@ def _evaluate_run(run, split, rates, manual_dir, data_dir):
     for size in range(len(modalities), 0, -1):
         for kept in itertools.combinations(modalities, size):
             results[", ".join(kept)] = evaluate(whole.map(lambda batch, label, kept=kept: (_keep(batch, kept), label)))
-    for rate in rates:
+    for rate in rates if len(modalities) > 1 else ():
         draws = [evaluate(load_split(config, split, text, modality_dropout=rate, seed=n)) for n in range(DRAWS)]
         results[f"each missing at {rate:g}"] = {name: float(np.mean([d[name] for d in draws])) for name in draws[0]}
     return results

@@ -42,7 +42,8 @@ class PairedPredictions:
         if self.config["metrics"] != "sentiment":
             return {}
         decisions = {"acc2_nonneg": [(p >= 0) == (y >= 0) for p in self.predictions]}
-        if (y == 0).any():  # else both are the same decision, and Holm's correction would count it twice
+        # Without zeros both are one decision, which Holm's correction would count twice; of zeros alone there is none.
+        if (y == 0).any() and (y != 0).any():
             decisions["acc2_pos"] = [(p > 0)[:, y != 0] == (y > 0)[y != 0] for p in self.predictions]
         return decisions
 

@@ -116,6 +116,8 @@ def find_run_groups(*paths, tell=True):
         if not found:
             below = sorted([*path.glob("*/metrics.json"), *path.glob("*/seed-*/metrics.json")])
             hint = f", a folder of other folders of runs, such as {below[0].parent}: name them" if below else ""
+            if left_out := _finished_runs(path)[1]:
+                hint = f", of which is not finished: {'; '.join(left_out)}. The command that began it goes on with it"
             raise FileNotFoundError(f"There is no finished run. Received: {str(path)!r}{hint}")
         groups.update((group.key, group) for group in found)
     return list(groups.values())
@@ -206,9 +208,14 @@ def is_finished(run):
 
 def _groups_in(path, tell):
     if (path / VARIANTS_FILE).exists():
-        for name, folder in read_json(path / VARIANTS_FILE).get("variants", {}).items():
-            for group in _groups_in(path / folder, tell):
-                yield dataclasses.replace(group, name=name)
+        not_begun = []
+        for name, folder in read_begun(path / VARIANTS_FILE).get("variants", {}).items():
+            groups = list(_groups_in(path / folder, tell))
+            yield from (dataclasses.replace(group, name=name) for group in groups)
+            if not groups and not run_folders(path / folder):
+                not_begun.append(name)
+        if not_begun and tell:
+            _logger.warning("%s: not there and left out are the models %s.", path, "; ".join(not_begun))
         return
     runs, left_out = _finished_runs(path)
     if left_out and tell:
@@ -229,6 +236,10 @@ def _finished_runs(path):
             runs.append(run)
         else:
             left_out.append(run_label(run))
+    for name in read_begun(path / SEEDS_FILE).get("runs", ()) if (path / SEEDS_FILE).exists() else ():
+        match = _FOLDER.fullmatch(str(name))
+        if match and match[2] is None and not (path / name).exists():
+            left_out.append(f"{run_label(path / name)}, which is gone")
     for seed, folds in of_seed.items():
         finished = [run for run in folds if is_finished(run)]
         dealt = [_FOLD.fullmatch(read_run(run)[0]["split_by"] or "") for run in finished]
@@ -256,6 +267,14 @@ def _check_same_settings(runs):
                 f"Runs of one model differ in their seeds and folds alone. Received: {other} and {run} with {received}"
             )
         known[place] = run, config
+
+
+def read_begun(path):
+    """What `train_seeds` or `ablate` wrote when it began: dict with the `settings`, and what else there is."""
+    written = read_json(path)
+    if not isinstance(written, dict) or not isinstance(written.get("settings"), dict):
+        raise ValueError(f"{path} is damaged: expected an object with settings. Received: {str(written)[:80]}")
+    return written
 
 
 def read_metrics(run):

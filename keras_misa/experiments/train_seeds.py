@@ -5,13 +5,22 @@ import time
 
 import numpy as np
 
-from keras_misa._files import read_json, write_json
+from keras_misa._files import write_json
 from keras_misa.experiments.fit_model import TrainingDiverged
 from keras_misa.experiments.forget_models import forget_models
 from keras_misa.experiments.make_config import make_config
 from keras_misa.experiments.report import HEADINGS, cell
 from keras_misa.experiments.result_table import ResultTable
-from keras_misa.experiments.run_groups import SEEDS_FILE, extent, is_finished, run_folder, run_folders, run_label
+from keras_misa.experiments.run_groups import (
+    SEEDS_FILE,
+    extent,
+    is_finished,
+    read_begun,
+    read_metrics,
+    run_folder,
+    run_folders,
+    run_label,
+)
 from keras_misa.experiments.train import train
 from keras_misa.experiments.train_in_processes import train_in_processes
 
@@ -71,7 +80,7 @@ def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, 
         finally:
             forget_models()
     finished = [run for run in run_folders(output) if is_finished(run)]  # some of a time when more were asked for
-    summary = summarise(read_json(run / "metrics.json") for run in finished)
+    summary = summarise(map(read_metrics, finished))
     write_json(output / SEEDS_FILE, {**written, "runs": [run.name for run in finished], "metrics": summary})
     if summary:
         counted = extent(len({run.name.split("-")[1] for run in finished}), folds)
@@ -168,11 +177,12 @@ def claim_folder(path, settings, **more):
     settings = {name: str(v) if isinstance(v, pathlib.Path) else v for name, v in settings.items()}
     has_others = folder.is_dir() and any(not p.name.startswith(".") and p != path for p in folder.iterdir())
     if path.exists() and has_others:
-        then = read_json(path)["settings"]
+        written = read_begun(path)
+        then = written["settings"]
         if changed := sorted(name for name in {*then, *settings} if then.get(name) != settings.get(name)):
             differences = ", ".join(f"{n}={settings.get(n)!r} (was {then.get(n)!r})" for n in changed)
             raise ValueError(f"{folder} was begun with other settings; choose another. Received: {differences}")
-        return read_json(path)
+        return written
     if folder.exists() and (not folder.is_dir() or has_others):
         raise FileExistsError(f"The output folder must be new or empty. Received: output={str(folder)!r}")
     written = {"settings": settings, **more}
@@ -190,6 +200,8 @@ def summarise(metrics):
         Dict, name → dict of `mean`, `std` (`None` of a single run) and `values`.
     """
     metrics = list(metrics)
+    if len(names := {frozenset(m) for m in metrics}) > 1:
+        raise ValueError(f"Expected runs with the same metrics. Received: {sorted(map(sorted, names))}")
     summary = {}
     for name in metrics[0] if metrics else ():
         values = np.array([np.nan if m[name] is None else m[name] for m in metrics], float)
