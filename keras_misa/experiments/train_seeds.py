@@ -9,7 +9,7 @@ from keras_misa._files import write_json
 from keras_misa.experiments.fit_model import TrainingDiverged
 from keras_misa.experiments.forget_models import forget_models
 from keras_misa.experiments.make_config import make_config
-from keras_misa.experiments.report import HEADINGS, cell
+from keras_misa.experiments.report import HEADINGS, cell, dataset_title
 from keras_misa.experiments.result_table import ResultTable
 from keras_misa.experiments.run_groups import (
     SEEDS_FILE,
@@ -85,7 +85,8 @@ def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, 
     if summary:
         counted = extent(len({run.name.split("-")[1] for run in finished}), folds)
         counted += f", but for {len(diverged)} runs that diverged" if diverged else ""
-        console.print(_table(summary, list(map(run_label, finished)), f"{dataset}, test split, {counted}").to_rich())
+        caption = f"{dataset_title(dataset)}, test split, {counted}"
+        console.print(_table(summary, list(map(run_label, finished)), caption).to_rich())
         console.print(f"Written to {output}", highlight=False)
     if diverged:
         raise ValueError(
