@@ -39,6 +39,15 @@ def atomic_path(path):
         pathlib.Path(temporary).unlink(missing_ok=True)
 
 
+def is_number(text):
+    """Whether a cell of a text file, string or bytes, is a number; NaN and infinities are."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def remove_temporaries(path):
     """Remove what processes that were killed in `atomic_path(path)` have left; nobody may be in it now.
 

@@ -11,6 +11,8 @@ import zlib
 
 import numpy as np
 
+from keras_misa._files import is_number
+
 _LINE_BYTES = 1 << 20  # No line of word vectors is as long; what has no line ends does not fill the memory.
 _BUFFER_BYTES = 1 << 18
 _BATCH_BYTES = 1 << 20
@@ -164,7 +166,7 @@ class _Reader:
             head = head[1:]
         else:
             _, *fields = _strip(first).split(b" ")
-            self._count, self.dimension = None, sum(1 for _ in itertools.takewhile(_is_number, reversed(fields)))
+            self._count, self.dimension = None, sum(1 for _ in itertools.takewhile(is_number, reversed(fields)))
         if not head:
             raise ValueError(f"`{path}` holds no word vectors. Received: {'a header alone' if header else 'no lines'}")
         if not self.dimension:
@@ -213,7 +215,7 @@ class _Reader:
             word, numbers = line.split(b" ", 1)
         else:
             word, *fields = line.rsplit(b" ", self.dimension)
-            if len(fields) < self.dimension or _is_number(word.rpartition(b" ")[2]):
+            if len(fields) < self.dimension or is_number(word.rpartition(b" ")[2]):
                 raise self._error(number, line, f"{line.count(b' ') + 1} parts, ")
             numbers = b" ".join(fields)
         return word.decode(errors="backslashreplace"), numbers
@@ -254,14 +256,6 @@ def _strip(line):
     return line.rstrip(b" \r\n")
 
 
-def _is_number(text):
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _parse_numbers(text):
     """The numbers of a text, float32, with NaN for what is none; single spaces are between.
 
@@ -289,7 +283,7 @@ def _parse_numbers(text):
     np.negative(values, out=values, where=negative)
     for row in np.flatnonzero(~regular | np.isnan(values)).tolist():
         field = text[starts[row] : ends[row]]
-        values[row] = float(field) if _is_number(field) else np.nan
+        values[row] = float(field) if is_number(field) else np.nan
     with np.errstate(over="ignore"):
         return values.astype(np.float32)
 

@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 
-from keras_misa._files import read_json
+from keras_misa._files import is_number, read_json
 from keras_misa.experiments.load_run import read_run
 from keras_misa.experiments.prediction_cells import class_names
 from keras_misa.experiments.task_metrics import is_classification
@@ -66,7 +66,7 @@ def read_history(run, needed=()):
         raise ValueError(f"{path} is damaged: expected a row for each epoch. Received: none")
     _check_columns(path, rows, ["epoch", *needed])
     _check_cells(path, rows, needed, _is_finite, "a finite number")
-    _check_cells(path, rows, rows[0], _is_number, "a number")
+    _check_cells(path, rows, rows[0], is_number, "a number")
     for number, row in enumerate(rows, start=1):
         if float(row["epoch"]) != number:
             raise ValueError(f"{path} is damaged: expected epoch {number} in row {number}. Received: {row['epoch']!r}")
@@ -151,13 +151,5 @@ def _check_cells(path, rows, columns, is_good, expected):
                 )
 
 
-def _is_number(text):
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _is_finite(text):
-    return _is_number(text) and abs(float(text)) <= LARGEST
+    return is_number(text) and abs(float(text)) <= LARGEST
