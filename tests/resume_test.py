@@ -99,19 +99,12 @@ def test_a_run_that_died_at_another_moment(whole, moment, data_dir, tmp_path, mo
 
 
 @pytest.mark.slow
-def test_the_reference_protocol(data_dir, tmp_path):
-    kill(("after", 2), tmp_path / "killed", data_dir, protocol="reference")
+@pytest.mark.parametrize("settings", [{"protocol": "reference"}, {"dtype": "mixed_float16"}], ids=str)
+def test_what_else_goes_on(settings, data_dir, tmp_path):
+    """The published code's stopping; the loss scale of float16, which doubles and halves as training goes."""
+    kill(("after", 2), tmp_path / "killed", data_dir, **settings)
     for name in ("killed", "whole"):
-        run(tmp_path / name, data_dir, protocol="reference")
-    assert everything(tmp_path / "killed") == everything(tmp_path / "whole")
-
-
-@pytest.mark.slow
-def test_the_loss_scale_goes_on(data_dir, tmp_path):
-    """That of float16, which doubles and halves as training goes."""
-    kill(("after", 2), tmp_path / "killed", data_dir, dtype="mixed_float16")
-    for name in ("killed", "whole"):
-        run(tmp_path / name, data_dir, dtype="mixed_float16")
+        run(tmp_path / name, data_dir, **settings)
     assert everything(tmp_path / "killed") == everything(tmp_path / "whole")
 
 
