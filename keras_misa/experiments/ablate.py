@@ -10,7 +10,8 @@ from keras_misa.experiments.result_table import ResultTable
 from keras_misa.experiments.run_groups import VARIANTS_FILE, find_run_groups
 from keras_misa.experiments.train_in_processes import train_in_processes
 from keras_misa.experiments.train_seeds import (
-    check_request,
+    check_folds,
+    check_workers,
     claim_folder,
     plan_seeds,
     summarise,
@@ -91,12 +92,13 @@ def ablate(dataset="synthetic_subspaces", output=None, seeds=1, quiet=False, wor
         raise ValueError(f"An ablation varies {', '.join(VARIED)} itself. Received: {varied}")
     if seeds < 1:
         raise ValueError(f"`seeds` must be 1 or more. Received: seeds={seeds}")
+    check_workers(workers)
     config = make_config(dataset, **settings)
     console = make_console(quiet=quiet)
     output = pathlib.Path(output or f"ablations/{dataset.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}")
     variants = variants_of(list(find_dataset(config)[1]))
     folders = {name: f"{number:02}-{_slug(name)}" for number, name in enumerate(variants, start=1)}
-    check_request(folds, workers, dataset, output / VARIANTS_FILE, settings)
+    check_folds(folds, dataset, output / VARIANTS_FILE, settings)
     claim_folder(output / VARIANTS_FILE, {"dataset": dataset, **settings, "folds": folds}, variants=folders)
     if workers > 1:
         runs = {}

@@ -60,10 +60,14 @@ def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, 
         ```
     """
     from keras_misa._console import make_console
+    from keras_misa.experiments.open_data import find_dataset
 
+    check_workers(workers)
     console = make_console(quiet=quiet)
     output = pathlib.Path(output or f"runs/{dataset.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}")
-    check_request(folds, workers, dataset, output / SEEDS_FILE, settings)
+    if not (output / SEEDS_FILE).exists():  # else it was found then
+        find_dataset(make_config(dataset, **settings))
+    check_folds(folds, dataset, output / SEEDS_FILE, settings)
     written, runs = plan_seeds(seeds, dataset, output, settings, folds)
     if workers > 1:
         train_in_processes(runs, workers, console)
@@ -95,29 +99,27 @@ def train_seeds(seeds, dataset="synthetic_subspaces", output=None, quiet=False, 
     return summary
 
 
-def check_request(folds, workers, dataset, file, settings):
-    """That the data has what is asked for, before anything is written.
+def check_workers(workers):
+    """Raise if there is none."""
+    if workers < 1:
+        raise ValueError(f"`workers` must be at least 1. Received: workers={workers}")
+
+
+def check_folds(folds, dataset, file, settings):
+    """That there can be so many folds, before anything is written.
 
     Args:
         folds: see `train_seeds`.
-        workers: likewise.
         dataset: name.
-        file: of settings; if it is there, they were checked when it was written.
+        file: of settings; if it is there, folds were checked when it was written.
         settings: of `train`.
 
     Raises:
-        ValueError: If there is no worker, the data has no such modality or label, there are too few videos or folds, or
-            videos are dealt out already.
+        ValueError: If there are too few videos or folds, or videos are dealt out already.
     """
     from keras_misa.data import load_examples
-    from keras_misa.experiments.open_data import find_dataset
 
-    if workers < 1:
-        raise ValueError(f"`workers` must be at least 1. Received: workers={workers}")
-    if file.exists():
-        return
-    find_dataset(make_config(dataset, **settings))
-    if folds is None:
+    if folds is None or file.exists():
         return
     if settings.get("split_by") is not None:
         raise ValueError(
